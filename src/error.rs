@@ -7,7 +7,7 @@ use crate::{
     freshness::Stale,
     sql::SqlError,
     store::{Unready, latest::SourceError},
-    work::{Ended, Refused},
+    work::{EndReason, WorkError},
 };
 
 /// Why a call failed. The text is for the client.
@@ -196,25 +196,27 @@ impl From<Stale> for Error {
     }
 }
 
-impl From<Ended> for Error {
-    fn from(error: Ended) -> Self {
+impl From<EndReason> for Error {
+    fn from(error: EndReason) -> Self {
         let text = error.to_string();
         match error {
-            Ended::Deadline(_) | Ended::Stalled { .. } => Self::Deadline(text),
-            Ended::Retained { .. } | Ended::Unread { .. } | Ended::Memory { of_all: true } => Self::Busy(text),
-            Ended::Memory { of_all: false } => Self::Exhausted(text),
+            EndReason::Deadline(_) | EndReason::Stalled { .. } => Self::Deadline(text),
+            EndReason::Retained { .. } | EndReason::Unread { .. } | EndReason::Memory { of_all: true } => {
+                Self::Busy(text)
+            }
+            EndReason::Memory { of_all: false } => Self::Exhausted(text),
             // No client receives this error.
-            Ended::Disconnected | Ended::Cancelled => Self::Unavailable(text),
+            EndReason::Disconnected | EndReason::Cancelled => Self::Unavailable(text),
         }
     }
 }
 
-impl From<Refused> for Error {
-    fn from(error: Refused) -> Self {
+impl From<WorkError> for Error {
+    fn from(error: WorkError) -> Self {
         match error {
-            Refused::Full { .. } | Refused::Abandoned(_) => Self::Busy(error.to_string()),
-            Refused::Ended(ended) => ended.into(),
-            Refused::Panicked | Refused::Threads(_) => Self::internal(&error.to_string()),
+            WorkError::Full { .. } | WorkError::Abandoned(_) => Self::Busy(error.to_string()),
+            WorkError::Ended(ended) => ended.into(),
+            WorkError::Panicked | WorkError::Threads(_) => Self::internal(&error.to_string()),
         }
     }
 }
@@ -227,7 +229,7 @@ impl From<SqlError> for Error {
             SqlError::Limit { .. } => Self::Exhausted(text),
             SqlError::Busy { .. } => Self::Busy(text),
             SqlError::Deadline(_) => Self::Deadline(text),
-            SqlError::Refused(refused) => refused.into(),
+            SqlError::Work(refused) => refused.into(),
             SqlError::Unready(unready) => unready.into(),
             SqlError::Stale(stale) => stale.into(),
             SqlError::ShuttingDown => Self::Unavailable(text),

@@ -37,7 +37,7 @@ use crate::{
     access::Access,
     call::Call,
     config::Limits,
-    metrics::{Closed, Connections},
+    metrics::{CloseReason, Connections},
 };
 use connection::{Connection, Watched};
 use handshakes::Handshakes;
@@ -234,7 +234,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
                     Ok(stream) => speak(&shared, stream, &connection).await,
                     Err(error) => {
                         tracing::debug!(peer = %connection.peer, %error, "TLS handshake failed");
-                        shared.table.counters.close(Closed::Handshake);
+                        shared.table.counters.close(CloseReason::Handshake);
                     }
                 }
             }
@@ -285,14 +285,14 @@ where
 }
 
 /// Returns the limit that ended a connection, if any.
-fn reason(error: &(dyn StdError + Send + Sync + 'static)) -> Option<Closed> {
+fn reason(error: &(dyn StdError + Send + Sync + 'static)) -> Option<CloseReason> {
     let error = error.downcast_ref::<hyper::Error>()?;
     if error.is_timeout() {
-        Some(Closed::Ping)
+        Some(CloseReason::Ping)
     } else if error.is_parse_too_large() {
-        Some(Closed::HeaderBytes)
+        Some(CloseReason::HeaderBytes)
     } else if error.is_parse() {
-        Some(Closed::Protocol)
+        Some(CloseReason::Protocol)
     } else {
         None
     }

@@ -11,17 +11,17 @@ use regex::{Regex, RegexBuilder};
 mod connections;
 mod dialects;
 mod family;
-mod own;
 mod page;
 mod process;
+mod server;
 
-pub use connections::{Closed, Connections, Cut as RequestCut};
+pub use connections::{CloseReason, Connections, RequestCut};
 
 use crate::{
     error::Error,
     model::SOURCE_KAFKA,
     store::{Store, cut::Cut, held::Pin},
-    work::Cancel,
+    work::CancelHandle,
 };
 use dialects::{DIALECTS, Dialect};
 use page::Page;
@@ -55,20 +55,20 @@ pub struct Parameters {
 pub struct Scrape {
     dialect: &'static Dialect,
     cluster: String,
-    wanted: Wanted,
+    filter: ScrapeFilter,
     is_open_metrics: bool,
     connections: Option<Arc<Connections>>,
 }
 
 /// The groups and topics that a scrape selects.
 #[derive(Clone, Debug, Default)]
-struct Wanted {
+struct ScrapeFilter {
     source: Option<String>,
     group: Option<Regex>,
     topic: Option<Regex>,
 }
 
-impl Wanted {
+impl ScrapeFilter {
     fn has_source(&self, name: &str) -> bool {
         self.source.as_ref().is_none_or(|source| *source == *name)
     }
@@ -100,10 +100,10 @@ impl Scrape {
             store.cluster(&cluster)?;
         }
         // Only offsetd's own dialect includes the server's metrics, and only it has a source label.
-        let source = parameters.source.or_else(|| (!dialect.has_own).then(|| SOURCE_KAFKA.to_owned()));
-        let wanted =
-            Wanted { source, group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
-        Ok(Self { dialect, cluster, wanted, is_open_metrics, connections: None })
+        let source = parameters.source.or_else(|| (!dialect.has_server_metrics).then(|| SOURCE_KAFKA.to_owned()));
+        let filter =
+            ScrapeFilter { source, group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
+        Ok(Self { dialect, cluster, filter, is_open_metrics, connections: None })
     }
 
     /// Adds the metrics of connections, if the dialect includes the server's own metrics.
@@ -120,7 +120,7 @@ impl Scrape {
 
     /// Pins the cut that is written. `cancel` ends the scrape.
     #[must_use]
-    pub fn pin(&self, store: &Store, cancel: &Cancel) -> Pin<Cut> {
+    pub fn pin(&self, store: &Store, cancel: &CancelHandle) -> Pin<Cut> {
         // [`Self::new`] checked the cluster; it may have been removed since.
         let none = |_| store.held().pin(Cut::empty(store), cancel);
         store.pin_cut(&self.cluster, false, cancel).unwrap_or_else(none)
@@ -130,13 +130,13 @@ impl Scrape {
     /// still reads.
     pub fn write(&self, store: &Store, cut: &Cut, send: &mut dyn FnMut(String) -> bool) {
         let mut page = Page::new(send, self.is_open_metrics);
-        if self.dialect.has_own {
-            own::write(&mut page, store);
+        if self.dialect.has_server_metrics {
+            server::write(&mut page, store);
             process::write(&mut page);
             self.connections.iter().for_each(|connections| connections.write(&mut page));
         }
         for family in self.dialect.families {
-            family.write(&mut page, cut, &self.wanted);
+            family.write(&mut page, cut, &self.filter);
         }
         page.finish();
     }

@@ -29,7 +29,7 @@ use crate::{
     sql::{Engine, SqlError},
     status,
     store::{Store, cut::Cut, held::Pin},
-    work::{Admission, Cancel, Client, Kind, Limits},
+    work::{Admission, CancelHandle, ClientOrigin, KindLimits, WorkKind},
 };
 use proto::offset_service_server::OffsetService;
 
@@ -57,11 +57,11 @@ impl Service {
     pub fn new(engine: Arc<Engine>, server: config::Server, history_step: Duration, stop: CancellationToken) -> Self {
         let watches = Arc::new(Semaphore::new(server.max_watches));
         for (kind, running) in [
-            (Kind::Page, server.concurrent_pages),
-            (Kind::History, server.concurrent_histories),
-            (Kind::Scrape, server.concurrent_scrapes),
+            (WorkKind::Page, server.concurrent_pages),
+            (WorkKind::History, server.concurrent_histories),
+            (WorkKind::Scrape, server.concurrent_scrapes),
         ] {
-            engine.admission().limit(kind, Limits { running, waiting: server.call_queue });
+            engine.admission().limit(kind, KindLimits { running, waiting: server.call_queue });
         }
         Self {
             shared: Arc::new(Shared {
@@ -102,7 +102,7 @@ impl Service {
     /// Returns a page as a response. Its bytes count as unread until the client has read it.
     fn page_response<T: Message>(&self, page: Result<T, Error>) -> Reply<T> {
         let page = page?;
-        let counted = self.store().work().unread.count(Client::current(), page.encoded_len());
+        let counted = self.store().work().unread.count(ClientOrigin::current(), page.encoded_len());
         let mut response = Response::new(page);
         response.extensions_mut().insert(counted);
         Ok(response)
@@ -116,7 +116,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn cancel(&self) -> &Cancel {
+    fn cancel(&self) -> &CancelHandle {
         self.cut.cancel()
     }
 }
@@ -142,7 +142,7 @@ impl Shared {
     /// deadline of the caller or of the server, or when the client disconnects. `what` names the scan for operators.
     async fn scan<T: Send + 'static>(
         self: &Arc<Self>,
-        (kind, what): (Kind, &'static str),
+        (kind, what): (WorkKind, &'static str),
         deadline: Option<Duration>,
         (cluster, allow_partial): (&str, bool),
         read: impl FnOnce(&Scan) -> Result<T, Error> + Send + 'static,
@@ -150,11 +150,11 @@ impl Shared {
         call::record_cluster(cluster);
         let own = self.server.call_timeout;
         // End 5 % before the caller's deadline, so that the caller still receives the reason.
-        let cancel = Cancel::within(deadline.map_or(own, |deadline| own.min(deadline - deadline / 20)));
+        let cancel = CancelHandle::within(deadline.map_or(own, |deadline| own.min(deadline - deadline / 20)));
         let job = self.admission().admit(kind, what, &cancel).await?;
         let (unread, limit) = (&self.store().work().unread, self.server.max_unread_bytes);
-        while unread.of(job.client()) >= limit {
-            job.aside(unread.room(job.client(), limit)).await?;
+        while unread.bytes_of(job.client()) >= limit {
+            job.pause_while(unread.wait_for_room(job.client(), limit)).await?;
         }
         // Pin the cut before the scan. Scan threads have low priority, and other threads must not wait for locks that
         // they hold.
@@ -235,7 +235,7 @@ impl OffsetService for Service {
         let (deadline, request) = (deadline(request.metadata()), request.into_inner());
         let from = (&*request.cluster.clone(), request.allow_partial);
         let page = move |scan: &Scan| consumers::page(scan, &request);
-        let answer = self.shared.scan((Kind::Page, "GetConsumer"), deadline, from, page).await;
+        let answer = self.shared.scan((WorkKind::Page, "GetConsumer"), deadline, from, page).await;
         self.page_response(answer.inspect(|answer| call::record_rows(answer.consumers.len())))
     }
 
@@ -246,7 +246,7 @@ impl OffsetService for Service {
         let (deadline, request) = (deadline(request.metadata()), request.into_inner());
         let from = (&*request.cluster.clone(), request.allow_partial);
         let page = move |scan: &Scan| active::page(scan, &request);
-        let answer = self.shared.scan((Kind::Page, "GetActiveConsumer"), deadline, from, page).await;
+        let answer = self.shared.scan((WorkKind::Page, "GetActiveConsumer"), deadline, from, page).await;
         self.page_response(answer.inspect(|answer| call::record_rows(answer.consumers.len())))
     }
 

@@ -5,21 +5,21 @@
 //! Only scans read the store (`scan`). Between DataFusion's operators, guards end a plan in time.
 
 mod arithmetic;
+mod builtin;
 mod catalog;
+mod checked_sums;
+mod column_names;
+mod cut_parts;
 mod engine;
 mod error;
 mod limits;
-mod names;
-mod own;
-mod places;
 mod plan;
+mod predicate;
 mod scan;
 mod session;
-mod sums;
 mod table;
 mod tables;
 mod views;
-mod wanted;
 
 pub mod functions;
 pub mod output;

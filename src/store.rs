@@ -57,7 +57,7 @@ use writer::SourceWriter;
 use crate::{
     clock::Clock,
     model::{Millis, Name},
-    work::{Board, Cancel},
+    work::{CancelHandle, StatusBoard},
 };
 
 /// Number of shards among which the limit of kept commits is divided: the default of `offsets.topic.num.partitions`.
@@ -70,7 +70,7 @@ pub struct Store {
     pub clock: Clock,
     names: Arc<Names>,
     held: Arc<Held>,
-    work: Board,
+    work: StatusBoard,
     clusters: ArcSwap<Vec<Arc<Cluster>>>,
     /// Notified when a cluster or source is added or removed.
     changed: watch::Sender<()>,
@@ -131,7 +131,7 @@ impl Store {
             clock,
             names: Arc::default(),
             held: Arc::default(),
-            work: Board::default(),
+            work: StatusBoard::default(),
             clusters: ArcSwap::from_pointee(clusters),
             changed: watch::Sender::default(),
             config: ArcSwap::from_pointee(ConfigState { loaded_at: clock_now, error: None }),
@@ -214,7 +214,7 @@ impl Store {
 
     /// Returns the status board of the server's own work.
     #[must_use]
-    pub fn work(&self) -> &Board {
+    pub fn work(&self) -> &StatusBoard {
         &self.work
     }
 
@@ -322,7 +322,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Unready::Unknown`].
-    pub fn pin_cut(&self, wanted: &str, allow_partial: bool, cancel: &Cancel) -> Result<Pin<Cut>, Unready> {
+    pub fn pin_cut(&self, wanted: &str, allow_partial: bool, cancel: &CancelHandle) -> Result<Pin<Cut>, Unready> {
         Ok(self.held.pin(self.cut(wanted, allow_partial)?, cancel))
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     sql::Engine,
     status,
     store::Store,
-    work::{Cancel, Kind, Patience, outbox},
+    work::{CancelHandle, StallTimeout, WorkKind, outbox},
 };
 
 /// The state shared by the handlers.
@@ -149,9 +149,9 @@ async fn scrape(
     compressor: Compressor,
 ) -> Result<impl Stream<Item = Chunk> + use<>, Error> {
     let store = Arc::clone(web.store());
-    let patience = Patience { after: web.service.stall_timeout(), setting: "server.stall_timeout" };
-    let cancel = Cancel::within(web.service.call_timeout());
-    let job = web.engine.admission().admit(Kind::Scrape, "/metrics", &cancel).await?;
+    let stall_timeout = StallTimeout { after: web.service.stall_timeout(), setting: "server.stall_timeout" };
+    let cancel = CancelHandle::within(web.service.call_timeout());
+    let job = web.engine.admission().admit(WorkKind::Scrape, "/metrics", &cancel).await?;
     let cut = page.pin(&store, &cancel);
     let (outbox, chunks) = outbox(UNREAD_BYTES, &store.work().unread.bytes);
     let writer = job.clone();
@@ -161,7 +161,7 @@ async fn scrape(
         let send = |chunk: Chunk| {
             writer.cancel().check()?;
             let bytes = chunk.as_ref().map_or(0, Vec::len);
-            writer.send_blocking(&outbox, chunk, bytes, patience)
+            writer.send_blocking(&outbox, chunk, bytes, stall_timeout)
         };
         let mut sent = Ok(());
         page.write(&store, &cut, &mut |chunk| {

@@ -1,8 +1,8 @@
 //! Admission control for work that reads many rows: SQL statements, scrapes, and calls that return pages.
 //!
-//! One [`Admission`] limits, for each [`Kind`], how many jobs run and how many wait. Jobs are queued by client, and
+//! One [`Admission`] limits, for each [`WorkKind`], how many jobs run and how many wait. Jobs are queued by client, and
 //! clients are served round robin, so that a client with many requests delays only itself. Each job runs on its own
-//! threads, with a lower priority than point queries, probes and the threads that read Kafka. Its [`Cancel`]
+//! threads, with a lower priority than point queries, probes and the threads that read Kafka. Its [`CancelHandle`]
 //! handle ends it: at the deadline, when the client disconnects, or when it retains too much memory. While a job waits
 //! for its client to read, another job may run.
 //!
@@ -14,29 +14,29 @@ use std::{fmt, io, sync::Arc};
 
 mod admission;
 mod cancel;
+mod fair_queue;
 mod job;
 mod outbox;
-mod place;
-mod queue;
-mod turns;
+mod scheduler;
+mod threads;
 mod unread;
 
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, Board};
-pub use cancel::{Cancel, Ended};
+pub use admission::{Admission, StatusBoard};
+pub use cancel::{CancelHandle, EndReason};
+pub use fair_queue::ClientOrigin;
 pub use job::{Job, Task};
-pub use outbox::{Inbox, Outbox, Patience, outbox};
-pub use queue::Client;
+pub use outbox::{Inbox, Outbox, StallTimeout, outbox};
 pub use unread::{Unread, UnreadAnswer};
 
 /// Number of abandoned jobs at which no new work is admitted, scrapes excepted.
-pub const MOST_ABANDONED: usize = 4;
+pub const MAX_ABANDONED: usize = 4;
 
 /// The kinds of work. Each kind has its own limits and queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum WorkKind {
     /// A SQL statement.
     Statement,
     /// A call that returns one page: GetOffset, GetConsumer, GetActiveConsumer.
@@ -47,7 +47,7 @@ pub enum Kind {
     Scrape,
 }
 
-impl Kind {
+impl WorkKind {
     /// All kinds, in the order of their declaration.
     pub const ALL: [Self; 4] = [Self::Statement, Self::Page, Self::History, Self::Scrape];
 
@@ -71,7 +71,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for WorkKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -79,7 +79,7 @@ impl fmt::Display for Kind {
 
 /// Limits of one kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct KindLimits {
     /// Maximum number of running jobs.
     pub running: usize,
     /// Maximum number of jobs that wait to run.
@@ -88,9 +88,9 @@ pub struct Limits {
 
 /// Current load of one kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
+pub struct KindLoad {
     /// The kind of the work.
-    pub kind: Kind,
+    pub kind: WorkKind,
     /// Jobs that are running.
     pub running: usize,
     /// Jobs that wait to run.
@@ -103,33 +103,33 @@ pub struct Load {
 
 /// State of the admission, for metrics and status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct WorkStatus {
     /// Threads of jobs, idle ones included.
     pub threads: usize,
-    /// Load by kind, in the order of [`Kind::ALL`].
-    pub load: Vec<Load>,
+    /// Load by kind, in the order of [`WorkKind::ALL`].
+    pub load: Vec<KindLoad>,
     /// Abandoned jobs that are still running, each with the seconds since its cancellation.
     pub abandoned: Vec<String>,
     /// Jobs abandoned since the server started.
     pub abandoned_total: u64,
 }
 
-impl Status {
+impl WorkStatus {
     /// Returns whether new work is refused because too many jobs are abandoned.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.abandoned.len() >= MOST_ABANDONED
+        self.abandoned.len() >= MAX_ABANDONED
     }
 }
 
 /// The reason why a job was not done.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Refused {
+pub enum WorkError {
     /// The limits of the kind are reached.
     #[error("{limit} requests of kind \"{kind}\" are already running or waiting; retry later, or raise `{setting}`")]
     Full {
         /// The kind of the job.
-        kind: Kind,
+        kind: WorkKind,
         /// Maximum number of jobs that may run or wait.
         limit: usize,
         /// The setting that limits the waiting jobs.
@@ -140,7 +140,7 @@ pub enum Refused {
     Abandoned(Vec<String>),
     /// The job was ended.
     #[error(transparent)]
-    Ended(#[from] Ended),
+    Ended(#[from] EndReason),
     /// The job panicked.
     #[error("the job panicked")]
     Panicked,

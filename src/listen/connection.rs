@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Limits,
-    metrics::{Closed, Connections},
-    work::Client,
+    metrics::{CloseReason, Connections},
+    work::ClientOrigin,
 };
 
 /// The client preface of HTTP/2 (RFC 9113 §3.4).
@@ -32,7 +32,7 @@ pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     /// Client that the limits count the connection for.
-    pub(super) client: Client,
+    pub(super) client: ClientOrigin,
     pub(super) counters: Arc<Connections>,
     silent: Arc<Silent>,
     /// Maximum number of streams that the client may cancel per second.
@@ -43,7 +43,7 @@ pub(super) struct Connection {
 }
 
 /// The connections that have sent nothing yet, by age.
-pub(super) type Silent = Mutex<BTreeMap<u64, Client>>;
+pub(super) type Silent = Mutex<BTreeMap<u64, ClientOrigin>>;
 
 /// A request of a connection.
 pub(super) trait Request: Send + Sync {
@@ -105,7 +105,7 @@ impl Connection {
             resets: 0,
             resets_since: now,
         };
-        let client = Client::at(peer.ip());
+        let client = ClientOrigin::of(peer.ip());
         silent.lock().insert(id, client);
         let (counters, silent) = (Arc::clone(counters), Arc::clone(silent));
         let (closing, state) = (CancellationToken::new(), Mutex::new(state));
@@ -113,7 +113,7 @@ impl Connection {
     }
 
     /// Closes the connection, unless it is closing already.
-    pub(super) fn close(&self, reason: Closed) {
+    pub(super) fn close(&self, reason: CloseReason) {
         if !self.closing.is_cancelled() {
             self.counters.close(reason);
             tracing::debug!(peer = %self.peer, reason = reason.name(), "connection closed");
@@ -181,7 +181,7 @@ impl Connection {
             state.resets += 1;
             if state.resets > self.max_resets {
                 drop(state);
-                self.close(Closed::Resets);
+                self.close(CloseReason::Resets);
             }
         }
     }
@@ -195,13 +195,13 @@ impl Connection {
         let is_over = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
         let unread = calls.iter().filter(|call| call.end_if_unread(limits.write_timeout, now)).count();
         let exceeded = match phase {
-            Phase::Silent | Phase::Header if is_over(since, limits.header_timeout) => Some(Closed::Header),
-            Phase::Idle if is_over(since, limits.idle_timeout) => Some(Closed::Idle),
+            Phase::Silent | Phase::Header if is_over(since, limits.header_timeout) => Some(CloseReason::Header),
+            Phase::Idle if is_over(since, limits.idle_timeout) => Some(CloseReason::Idle),
             // The connection stays open while other streams of it make progress.
-            Phase::Busy if unread > 0 && unread == calls.len() => Some(Closed::Unread),
+            Phase::Busy if unread > 0 && unread == calls.len() => Some(CloseReason::Unread),
             Phase::Silent | Phase::Header | Phase::Idle | Phase::Busy => None,
         };
-        let blocked = blocked.filter(|since| is_over(*since, limits.write_timeout)).map(|_| Closed::Unread);
+        let blocked = blocked.filter(|since| is_over(*since, limits.write_timeout)).map(|_| CloseReason::Unread);
         if let Some(reason) = exceeded.or(blocked) {
             self.close(reason);
         }

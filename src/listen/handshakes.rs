@@ -6,12 +6,12 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::work::Client;
+use crate::work::ClientOrigin;
 
 pub(super) struct Handshakes {
     all: Arc<Semaphore>,
     half: usize,
-    clients: Mutex<HashMap<Client, Arc<Semaphore>>>,
+    clients: Mutex<HashMap<ClientOrigin, Arc<Semaphore>>>,
 }
 
 /// A handshake slot, which is released when dropped.
@@ -26,7 +26,7 @@ impl Handshakes {
     }
 
     /// Waits for a slot. Never returns `None`, since the semaphores are never closed.
-    pub(super) async fn place(&self, client: Client) -> Option<Place> {
+    pub(super) async fn place(&self, client: ClientOrigin) -> Option<Place> {
         let own = {
             let mut clients = self.clients.lock();
             // Removes clients that neither hold a slot nor wait for one.

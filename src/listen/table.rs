@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::connection::{Connection, Phase, Silent};
 use crate::{
     config::Limits,
-    metrics::{Closed, Connections},
-    work::Client,
+    metrics::{CloseReason, Connections},
+    work::ClientOrigin,
 };
 
 pub(super) struct Table {
@@ -25,7 +25,7 @@ struct Open {
     next: u64,
     /// All connections, by age.
     all: BTreeMap<u64, Arc<Connection>>,
-    clients: HashMap<Client, usize>,
+    clients: HashMap<ClientOrigin, usize>,
 }
 
 impl Table {
@@ -38,7 +38,7 @@ impl Table {
     pub(super) fn admit(&self, peer: SocketAddr, is_short: bool, now: Instant) -> Option<Arc<Connection>> {
         let mut open = self.open.lock();
         let id = open.next;
-        let client = Client::at(peer.ip());
+        let client = ClientOrigin::of(peer.ip());
         let of_client = open.clients.get(&client).copied().unwrap_or(0);
         let is_full = is_short || open.all.len() >= self.limits.max_connections;
         let evicted = if of_client >= self.limits.max_connections_per_address {
@@ -58,10 +58,10 @@ impl Table {
         self.counters.set_open(open.all.len());
         drop(open);
         if let Some(Some(evicted)) = evicted {
-            evicted.close(Closed::MadeRoom);
+            evicted.close(CloseReason::MadeRoom);
         }
         if !has_room {
-            self.counters.close(Closed::Refused);
+            self.counters.close(CloseReason::Refused);
         }
         connection
     }
@@ -75,7 +75,7 @@ impl Table {
         let newest = open.all.last_key_value().map(|(id, _)| *id);
         let evicted = self.evict(&mut open, None, newest);
         drop(open);
-        evicted.iter().for_each(|evicted| evicted.close(Closed::MadeRoom));
+        evicted.iter().for_each(|evicted| evicted.close(CloseReason::MadeRoom));
         evicted.is_some()
     }
 
@@ -106,8 +106,8 @@ impl Table {
 
     /// Removes the least valuable connection, of one client or of any: the oldest one that has sent nothing, except
     /// `new`; otherwise the one that has waited longest for a complete request.
-    fn evict(&self, open: &mut Open, of: Option<Client>, new: Option<u64>) -> Option<Arc<Connection>> {
-        let is_one = |client: &Client| of.is_none_or(|of| of == *client);
+    fn evict(&self, open: &mut Open, of: Option<ClientOrigin>, new: Option<u64>) -> Option<Arc<Connection>> {
+        let is_one = |client: &ClientOrigin| of.is_none_or(|of| of == *client);
         let silent = self.silent.lock().iter().find(|(_, client)| is_one(client)).map(|(id, _)| *id);
         let silent = silent.filter(|id| Some(*id) != new);
         let id = silent.or_else(|| {

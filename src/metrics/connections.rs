@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::{own::count, page::Page};
+use super::{page::Page, server::count};
 
 /// The reason why the server closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
+pub enum CloseReason {
     /// The client did not send a complete request header in time.
     Header,
     /// The request header is longer than allowed.
@@ -29,7 +29,7 @@ pub enum Closed {
     Protocol,
 }
 
-impl Closed {
+impl CloseReason {
     const ALL: [Self; 10] = [
         Self::Header,
         Self::HeaderBytes,
@@ -63,14 +63,14 @@ impl Closed {
 
 /// The reason why the server ended a request early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum RequestCut {
     /// The body did not arrive in time.
     Body,
     /// The client did not read the response.
     Unread,
 }
 
-impl Cut {
+impl RequestCut {
     const ALL: [Self; 2] = [Self::Body, Self::Unread];
 
     /// Returns the reason as a label value.
@@ -87,8 +87,8 @@ impl Cut {
 pub struct Connections {
     open: AtomicUsize,
     accepted: AtomicU64,
-    closed: [AtomicU64; Closed::ALL.len()],
-    cut: [AtomicU64; Cut::ALL.len()],
+    closed: [AtomicU64; CloseReason::ALL.len()],
+    cut: [AtomicU64; RequestCut::ALL.len()],
     shortages: AtomicU64,
 }
 
@@ -104,12 +104,12 @@ impl Connections {
     }
 
     /// Counts a connection that the server closed.
-    pub fn close(&self, reason: Closed) {
+    pub fn close(&self, reason: CloseReason) {
         self.closed.get(reason as usize).map(|total| total.fetch_add(1, Ordering::Relaxed));
     }
 
     /// Counts a request that the server ended.
-    pub fn cut(&self, reason: Cut) {
+    pub fn cut(&self, reason: RequestCut) {
         self.cut.get(reason as usize).map(|total| total.fetch_add(1, Ordering::Relaxed));
     }
 
@@ -128,12 +128,12 @@ impl Connections {
         page.single("offsetd_descriptor_shortages_total", "counter", shortages, load(&self.shortages));
         let closed = "offsetd_connections_closed_total";
         page.family(closed, "counter", "Connections that the server closed, by reason.");
-        for (reason, total) in Closed::ALL.iter().zip(&self.closed) {
+        for (reason, total) in CloseReason::ALL.iter().zip(&self.closed) {
             page.sample(closed, &[("reason", reason.name())], load(total));
         }
         let cut = "offsetd_requests_cut_total";
         page.family(cut, "counter", "Requests that the server ended early, by reason.");
-        for (reason, total) in Cut::ALL.iter().zip(&self.cut) {
+        for (reason, total) in RequestCut::ALL.iter().zip(&self.cut) {
             page.sample(cut, &[("reason", reason.name())], load(total));
         }
     }

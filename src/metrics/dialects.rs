@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    family::{Family, Over, Text},
+    family::{Family, FamilyRows, Text},
     page::Value,
 };
 use crate::{facts::Fact, store::cut::SourceCut};
@@ -20,7 +20,7 @@ pub(super) struct Dialect {
     /// Whether series have a cluster label. Otherwise a scrape must select one cluster.
     pub(super) names_clusters: bool,
     /// Whether the server's own metrics are included.
-    pub(super) has_own: bool,
+    pub(super) has_server_metrics: bool,
     pub(super) families: &'static [Family],
 }
 
@@ -32,24 +32,29 @@ impl std::fmt::Debug for Dialect {
 
 /// All dialects; the first one is offsetd's own.
 pub(super) const DIALECTS: &[Dialect] = &[
-    Dialect { name: "offsetd", names_clusters: true, has_own: true, families: offsetd::FAMILIES },
-    Dialect { name: "kminion", names_clusters: false, has_own: false, families: kminion::FAMILIES },
-    Dialect { name: "kafka_exporter", names_clusters: false, has_own: false, families: kafka_exporter::FAMILIES },
+    Dialect { name: "offsetd", names_clusters: true, has_server_metrics: true, families: offsetd::FAMILIES },
+    Dialect { name: "kminion", names_clusters: false, has_server_metrics: false, families: kminion::FAMILIES },
+    Dialect {
+        name: "kafka_exporter",
+        names_clusters: false,
+        has_server_metrics: false,
+        families: kafka_exporter::FAMILIES,
+    },
     Dialect {
         name: "kafka_lag_exporter",
         names_clusters: true,
-        has_own: false,
+        has_server_metrics: false,
         families: kafka_lag_exporter::FAMILIES,
     },
-    Dialect { name: "burrow", names_clusters: true, has_own: false, families: burrow::FAMILIES },
+    Dialect { name: "burrow", names_clusters: true, has_server_metrics: false, families: burrow::FAMILIES },
 ];
 
-const fn gauge(name: &'static str, help: &'static str, over: Over) -> Family {
-    Family { name, kind: "gauge", help, over }
+const fn gauge(name: &'static str, help: &'static str, rows: FamilyRows) -> Family {
+    Family { name, kind: "gauge", help, rows }
 }
 
-const fn counter(name: &'static str, help: &'static str, over: Over) -> Family {
-    Family { name, kind: "counter", help, over }
+const fn counter(name: &'static str, help: &'static str, rows: FamilyRows) -> Family {
+    Family { name, kind: "counter", help, rows }
 }
 
 fn number<'r>(number: i32) -> Text<'r> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Wanted,
+    ScrapeFilter,
     page::{Page, Value, start},
 };
 use crate::{
@@ -22,7 +22,7 @@ pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) kind: &'static str,
     pub(super) help: &'static str,
-    pub(super) over: Over,
+    pub(super) rows: FamilyRows,
 }
 
 /// Text of a label value.
@@ -105,7 +105,7 @@ rows! {
 
 /// The rows for which a family has samples, with its labels and its value.
 #[derive(Clone, Copy)]
-pub(super) enum Over {
+pub(super) enum FamilyRows {
     /// No rows: only the name of the family is written.
     Nothing,
     Cluster(&'static [cluster::Label], cluster::Get),
@@ -138,24 +138,24 @@ macro_rules! write_rows {
 
 impl Family {
     /// Writes the family for the rows that a scrape selects.
-    pub(super) fn write(&self, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted) {
+    pub(super) fn write(&self, page: &mut Page<'_>, cut: &Cut, filter: &ScrapeFilter) {
         page.family(self.name, self.kind, self.help);
         let clusters = cut.own();
-        match self.over {
-            Over::Nothing => {}
-            Over::Cluster(labels, get) => write_rows!(page, self.name, labels, get, clusters),
-            Over::Broker(labels, get) => {
+        match self.rows {
+            FamilyRows::Nothing => {}
+            FamilyRows::Cluster(labels, get) => write_rows!(page, self.name, labels, get, clusters),
+            FamilyRows::Broker(labels, get) => {
                 for cluster in clusters {
                     let rows = cluster.placement.brokers.iter().map(|broker| BrokerRow { cluster, broker });
                     write_rows!(page, self.name, labels, get, rows);
                 }
             }
-            Over::Topic(labels, get) => {
-                write_rows!(page, self.name, labels, get, clusters.flat_map(|cluster| topics(cluster, wanted)));
+            FamilyRows::Topic(labels, get) => {
+                write_rows!(page, self.name, labels, get, clusters.flat_map(|cluster| topics(cluster, filter)));
             }
-            Over::Partition(labels, get) => {
+            FamilyRows::Partition(labels, get) => {
                 for cluster in clusters {
-                    for row in topics(cluster, wanted) {
+                    for row in topics(cluster, filter) {
                         let partitions = row.topic.partitions.iter().zip(0..).map(|(partition, number)| PartitionRow {
                             cluster,
                             topic: row.topic,
@@ -168,30 +168,30 @@ impl Family {
                     }
                 }
             }
-            Over::BareGroup(labels, get) => {
-                write_rows!(page, self.name, labels, get, groups(cut, wanted).map(|group| bare_group(cut, group)));
+            FamilyRows::BareGroup(labels, get) => {
+                write_rows!(page, self.name, labels, get, groups(cut, filter).map(|group| bare_group(cut, group)));
             }
-            Over::Group(labels, get) => {
-                write_rows!(page, self.name, labels, get, groups(cut, wanted).map(|group| group_fact(cut, group)));
+            FamilyRows::Group(labels, get) => {
+                write_rows!(page, self.name, labels, get, groups(cut, filter).map(|group| group_fact(cut, group)));
             }
-            Over::GroupTopic(labels, get) => {
-                let rows = groups(cut, wanted).flat_map(|group| group_topics(cut, group));
-                write_rows!(page, self.name, labels, get, rows.filter(|row| wanted.has_topic(row.topic)));
+            FamilyRows::GroupTopic(labels, get) => {
+                let rows = groups(cut, filter).flat_map(|group| group_topics(cut, group));
+                write_rows!(page, self.name, labels, get, rows.filter(|row| filter.has_topic(row.topic)));
             }
-            Over::Offset(shared, own, get) => offsets(self.name, page, cut, wanted, (shared, own, get)),
+            FamilyRows::Offset(shared, own, get) => offsets(self.name, page, cut, filter, (shared, own, get)),
         }
     }
 }
 
-fn topics<'a>(cluster: &'a SourceCut, wanted: &Wanted) -> impl Iterator<Item = TopicRow<'a>> {
-    let topics = cluster.ends.topics().filter(|topic| wanted.has_topic(&topic.name));
+fn topics<'a>(cluster: &'a SourceCut, filter: &ScrapeFilter) -> impl Iterator<Item = TopicRow<'a>> {
+    let topics = cluster.ends.topics().filter(|topic| filter.has_topic(&topic.name));
     topics.map(move |topic| TopicRow { cluster, topic })
 }
 
-fn groups<'a>(cut: &'a Cut, wanted: &'a Wanted) -> impl Iterator<Item = GroupCut<'a>> {
-    let sources = cut.clusters.iter().filter(|cut| wanted.has_source(&cut.source.id.name));
+fn groups<'a>(cut: &'a Cut, filter: &'a ScrapeFilter) -> impl Iterator<Item = GroupCut<'a>> {
+    let sources = cut.clusters.iter().filter(|cut| filter.has_source(&cut.source.id.name));
     let groups = sources.flat_map(SourceCut::groups);
-    groups.filter(|group| wanted.has_group(&group.group.id))
+    groups.filter(|group| filter.has_group(&group.group.id))
 }
 
 fn group_topics<'a>(cut: &'a Cut, group: GroupCut<'a>) -> Vec<GroupTopicRow<'a>> {
@@ -210,15 +210,15 @@ fn group_topics<'a>(cut: &'a Cut, group: GroupCut<'a>) -> Vec<GroupTopicRow<'a>>
 /// Shared labels, own labels and value of a committed offset.
 type OffsetSeries = (&'static [offset::Label], &'static [offset::Label], offset::Get);
 
-fn offsets(name: &str, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted, (shared, own, get): OffsetSeries) {
+fn offsets(name: &str, page: &mut Page<'_>, cut: &Cut, filter: &ScrapeFilter, (shared, own, get): OffsetSeries) {
     // The start of the samples of each topic of a group; the buffers are reused for the next group.
     let mut begun: Vec<String> = vec![];
-    for group in groups(cut, wanted) {
+    for group in groups(cut, filter) {
         if !page.is_read() {
             return;
         }
         begun.iter_mut().for_each(String::clear);
-        for fact in facts(cut, group).filter(|fact| wanted.has_topic(fact.entry.topic)) {
+        for fact in facts(cut, group).filter(|fact| filter.has_topic(fact.entry.topic)) {
             let Some(value) = get(&fact) else { continue };
             if begun.len() <= fact.entry.topic_index {
                 begun.resize_with(fact.entry.topic_index + 1, String::new);
@@ -229,7 +229,7 @@ fn offsets(name: &str, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted, (shared,
                 let labels: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, &**text)).collect();
                 start(name, &labels, begun);
             }
-            page.continued(begun, own.iter().map(|(name, text)| (*name, text(&fact))), value);
+            page.sample_with_start(begun, own.iter().map(|(name, text)| (*name, text(&fact))), value);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Bytes of a chunk.
-pub(super) const PIECE: usize = 64 * 1024;
+pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A page that is being written.
 pub(super) struct Page<'a> {
@@ -49,7 +49,7 @@ impl<'a> Page<'a> {
 
     /// Writes a sample that begins with `start`, its name and at least one label, as [`start`] wrote them, and has more
     /// labels.
-    pub(super) fn continued<T: AsRef<str>>(
+    pub(super) fn sample_with_start<T: AsRef<str>>(
         &mut self,
         start: &str,
         labels: impl Iterator<Item = (&'static str, T)>,
@@ -83,10 +83,10 @@ impl<'a> Page<'a> {
             }
         }
         self.text.push('\n');
-        if self.text.len() >= PIECE {
+        if self.text.len() >= CHUNK_BYTES {
             // A sample is short, so the next chunk will not have to grow.
-            let piece = std::mem::replace(&mut self.text, String::with_capacity(PIECE + PIECE / 8));
-            self.is_read = self.is_read && (self.send)(piece);
+            let chunk = std::mem::replace(&mut self.text, String::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8));
+            self.is_read = self.is_read && (self.send)(chunk);
         }
     }
 

@@ -85,7 +85,7 @@ fn parameters(dialect: &str) -> Parameters {
 fn page(store: &Store, parameters: Parameters, is_open_metrics: bool) -> String {
     let scrape = Scrape::new(store, parameters, is_open_metrics).unwrap();
     let mut page = String::new();
-    let cut = scrape.pin(store, &Cancel::within(Duration::MAX));
+    let cut = scrape.pin(store, &CancelHandle::within(Duration::MAX));
     scrape.write(store, &cut, &mut |piece: String| {
         page.push_str(&piece);
         true
@@ -214,7 +214,7 @@ fn values_are_those_of_the_dialect() {
 }
 
 #[test]
-fn open_metrics_names_counters_without_their_end_and_ends_in_a_mark() {
+fn open_metrics_names_counters_without_their_suffix_and_ends_with_eof() {
     let store = store(&["east"]);
     for dialect in DIALECTS {
         let page = page(&store, parameters(dialect.name), true);
@@ -248,7 +248,7 @@ fn a_scrape_can_be_narrowed() {
 }
 
 #[test]
-fn what_is_asked_for_wrongly_is_refused() {
+fn invalid_parameters_are_refused() {
     let store = store(&["east", "west"]);
     let error = |parameters| Scrape::new(&store, parameters, false).unwrap_err().to_string();
     let unknown = error(parameters("statsd"));

@@ -15,7 +15,7 @@ use crate::{
         cut::{Cut, GroupCut, SourceCut},
         group::ReadAhead,
     },
-    work::Ended,
+    work::EndReason,
 };
 
 mod order;
@@ -152,7 +152,7 @@ fn by_id(
     scan: &Scan,
     after: (&str, &str, &str),
     size: usize,
-) -> Result<(Vec<proto::Consumer>, Option<PageStart>), Ended> {
+) -> Result<(Vec<proto::Consumer>, Option<PageStart>), EndReason> {
     let (mut consumers, mut room) = (vec![], PageSize::new(size));
     let due = |group: &GroupCut<'_>| {
         let source = &*group.cluster.source.id.name;
@@ -180,7 +180,7 @@ fn key(group: &GroupCut<'_>) -> GroupKey {
 }
 
 /// Returns the keys of all groups that the filter accepts, in order.
-fn rank(scan: &Scan, filter: &GroupFilter<'_>, order: &GroupOrder) -> Result<Vec<GroupKey>, Ended> {
+fn rank(scan: &Scan, filter: &GroupFilter<'_>, order: &GroupOrder) -> Result<Vec<GroupKey>, EndReason> {
     let sums = Sums { seconds: order.needs_seconds(), status: order.needs_status() || filter.needs_status() };
     let needs_facts = filter.needs_facts() || !order.is_default();
     let mut found = vec![];
@@ -206,7 +206,7 @@ struct RankedPage<'a> {
     end: usize,
 }
 
-fn ranked<'a>(scan: &'a Scan, keys: &[GroupKey], from: usize, size: usize) -> Result<RankedPage<'a>, Ended> {
+fn ranked<'a>(scan: &'a Scan, keys: &[GroupKey], from: usize, size: usize) -> Result<RankedPage<'a>, EndReason> {
     let (mut facts, mut room, mut end) = (vec![], PageSize::new(size), from);
     for (cluster, group, source) in keys.get(from..).unwrap_or_default() {
         if room.is_full() {

@@ -24,7 +24,7 @@ use crate::{
         older::{Bounds, FixedBudget, ReadError},
         source::Source,
     },
-    work::{Cancel, Kind},
+    work::{CancelHandle, WorkKind},
 };
 
 /// Memory limit of the samples that a call reads from one source (bytes).
@@ -119,7 +119,7 @@ pub(super) async fn get_history(
     let filter = Filter::new(request.filter.clone())?;
     let cluster = filter.named_cluster().to_owned();
     let from = (&*cluster, request.allow_partial);
-    shared.scan((Kind::History, "GetHistory"), deadline, from, move |scan| page(scan, request, filter)).await
+    shared.scan((WorkKind::History, "GetHistory"), deadline, from, move |scan| page(scan, request, filter)).await
 }
 
 fn page(scan: &Scan, request: proto::GetHistoryRequest, filter: Filter) -> Result<proto::GetHistoryResponse, Error> {
@@ -153,7 +153,7 @@ struct HistoryPage {
     span: TimeSpan,
     by: HistoryBy,
     first: Option<SeriesKey>,
-    cancel: Cancel,
+    cancel: CancelHandle,
     room: PageSize,
     series: Vec<proto::HistorySeries>,
     next: Option<SeriesKey>,

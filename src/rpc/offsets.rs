@@ -23,7 +23,7 @@ use crate::{
         shard::{Found, Shard},
         source::Source,
     },
-    work::Kind,
+    work::WorkKind,
 };
 
 /// Maximum time to wait for fresh data (LATEST) if the caller sets no deadline.
@@ -197,7 +197,7 @@ pub(super) async fn get_offset(
     }
     let from = (&*cluster, request.allow_partial);
     let page = move |scan: &Scan| page(scan, &filter, size, &tokens, after.as_ref());
-    shared.scan((Kind::Page, "GetOffset"), deadline, from, page).await
+    shared.scan((WorkKind::Page, "GetOffset"), deadline, from, page).await
 }
 
 fn is_of(group: &GroupCut<'_>, cluster: &str) -> bool {

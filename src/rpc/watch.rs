@@ -38,7 +38,7 @@ use crate::{
         shard::{Hidden, Shard, ShardView},
         source::Source,
     },
-    work::{Ended, outbox},
+    work::{EndReason, outbox},
 };
 
 mod client;
@@ -86,7 +86,7 @@ pub(super) fn watch(
             biased;
             error = selection.removed() => error,
             over = watch => match over {
-                Ok(_) | Err(Ended::Disconnected) => return,
+                Ok(_) | Err(EndReason::Disconnected) => return,
                 Err(ended) => Error::from(ended),
             },
             () = stop.cancelled() => Error::Unavailable("the server is shutting down".to_owned()),
@@ -116,7 +116,7 @@ async fn run(
     filter: Arc<Filter>,
     include_current: bool,
     client: &WatchClient,
-) -> Result<(), Ended> {
+) -> Result<(), EndReason> {
     // Subscribe before reading the sources and shards, so that no change in between is missed.
     let mut source_changes = selection.changes();
     let mut sources = selection.sources();
@@ -149,7 +149,7 @@ async fn run(
                 sources = selection.sources();
                 changes = self::changes(&sources);
             }
-            () = client.outbox.closed() => return Err(Ended::Disconnected),
+            () = client.outbox.closed() => return Err(EndReason::Disconnected),
         }
         let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&sources, key)).cloned().collect();
         for key in gone {
@@ -168,7 +168,7 @@ async fn run(
             let rebuilt = before.is_some();
             before.iter().for_each(|(_, abort)| abort.abort());
             // The shard is new, was rebuilt, or shows other groups, so the client needs all of its entries.
-            client.outbox.room().await?;
+            client.outbox.wait_for_room().await?;
             let (follower, view) = ShardFollower::new(&shard, &filter);
             if rebuilt {
                 follower.resync(None, true, view, Revision::NONE, client).await?;
@@ -224,7 +224,7 @@ impl ShardFollower {
     }
 
     /// Sends changes until the shard is replaced or the client disconnects.
-    async fn follow(mut self, client: &WatchClient) -> Result<(), Ended> {
+    async fn follow(mut self, client: &WatchClient) -> Result<(), EndReason> {
         loop {
             let first = match self.changes.recv().await {
                 Ok(change) => change,
@@ -264,9 +264,9 @@ impl ShardFollower {
     }
 
     /// Reports how many changes were missed, and sends the current entries of the missed keys.
-    async fn catch_up(&mut self, client: &WatchClient) -> Result<(), Ended> {
+    async fn catch_up(&mut self, client: &WatchClient) -> Result<(), EndReason> {
         // Wait for room before pinning a view, so that a client that does not read pins none.
-        client.outbox.room().await?;
+        client.outbox.wait_for_room().await?;
         let (view, changes) = self.shard.subscribe();
         self.changes = changes;
         let missed = view.sequence.saturating_sub(self.sequence);
@@ -285,7 +285,7 @@ impl ShardFollower {
         view: Arc<ShardView>,
         after: Revision,
         client: &WatchClient,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), EndReason> {
         let view = client.pin(view);
         let resync = proto::Resync { position: Some(position(&view, view.sequence)), missed, full };
         let response = proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() };
@@ -294,7 +294,7 @@ impl ShardFollower {
     }
 
     /// Sends the current entries with records after `after`.
-    async fn send_entries(&self, view: &Pinned, after: Revision, client: &WatchClient) -> Result<(), Ended> {
+    async fn send_entries(&self, view: &Pinned, after: Revision, client: &WatchClient) -> Result<(), EndReason> {
         if !self.filter.accepts_source(&view.key.source.name) {
             return Ok(());
         }

@@ -28,7 +28,7 @@ pub const SCHEMA: &str = "public";
 static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
     let mut views = vec![];
     for definition in DEFINITIONS {
-        let state = register(language(1), &views);
+        let state = register(base_session(1), &views);
         match state.and_then(|state| View::new(definition, &state)) {
             Ok(view) => views.push(view),
             Err(error) => tracing::error!(view = definition.name, %error, "cannot plan a view; it is not available"),
@@ -42,7 +42,7 @@ static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
 /// # Errors
 /// DataFusion rejects a table.
 pub(super) fn session(builder: SessionStateBuilder) -> Result<SessionState> {
-    tables::describe(described);
+    tables::set_descriptions(describe_all);
     register(builder, &VIEWS)
 }
 
@@ -62,7 +62,7 @@ fn register(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState
 }
 
 /// Returns a session without tables: only its options and functions.
-pub(super) fn language(target_partitions: usize) -> SessionStateBuilder {
+pub(super) fn base_session(target_partitions: usize) -> SessionStateBuilder {
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
@@ -95,12 +95,12 @@ pub(super) fn language(target_partitions: usize) -> SessionStateBuilder {
 }
 
 /// Returns the number of tables that a name stands for: more than one for a view.
-pub(super) fn relations(name: &str) -> usize {
+pub(super) fn relation_count(name: &str) -> usize {
     VIEWS.iter().find(|view| view.definition.name == name).map_or(1, |view| view.relations)
 }
 
 /// Returns the descriptions of all tables and views, ordered by name.
-pub(super) fn described() -> Vec<TableDescription> {
+pub(super) fn describe_all() -> Vec<TableDescription> {
     let table = |table: Arc<AnyTable>| (table.name, table.comment, Arc::clone(&table.schema), false);
     let view = |view: &View| (view.definition.name, view.definition.comment, view.schema(), true);
     let all = tables::all().into_iter().map(table).chain(VIEWS.iter().map(view));

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, Span};
 use super::{
     catalog,
     error::SqlError,
-    limits::{Reading, account::planning, memory::QueryPool},
+    limits::{StatementContext, account::plan_cancellable, memory::QueryPool},
     output, plan,
     session::Sessions,
     tables::TableDescription,
@@ -25,13 +25,13 @@ use super::{
 use crate::{
     config, freshness,
     store::{Store, cut::Cut, held::Pin},
-    work::{Admission, Cancel, Inbox, Kind, Limits, Outbox, Patience, Task, outbox},
+    work::{Admission, CancelHandle, Inbox, KindLimits, Outbox, StallTimeout, Task, WorkKind, outbox},
 };
 
 mod answer;
 
 pub use answer::{Answer, Description, Stats};
-use answer::{Ending, SharedStats, Size};
+use answer::{AnswerSize, SharedStats, StatementLog};
 
 /// Maximum bytes of the name of a statement in logs and the status.
 const NAME_BYTES: usize = 80;
@@ -80,7 +80,7 @@ impl Engine {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = if settings.threads == 0 { cores.min(settings.target_partitions) } else { settings.threads };
         let admission = Admission::new(store.clock.clone(), threads, store.work())?;
-        admission.limit(Kind::Statement, Limits { running: settings.concurrency, waiting: settings.queue });
+        admission.limit(WorkKind::Statement, KindLimits { running: settings.concurrency, waiting: settings.queue });
         store.held().set_cap(settings.max_held_bytes);
         let sessions = Sessions::new(&settings).map_err(std::io::Error::other)?;
         let shared = Shared { store, sessions, settings, memory: Arc::default() };
@@ -98,27 +98,28 @@ impl Engine {
     /// # Errors
     /// The statement was refused or cannot be planned. Later errors are returned with the batches.
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
-        let mut ending = Ending::new(&name(&statement.sql));
-        let span = ending.span.clone();
+        let mut log = StatementLog::new(&statement_name(&statement.sql));
+        let span = log.span.clone();
         let started = self.start(statement).instrument(span).await;
-        let (Planned { schema, stats }, batches, task, threads) = started.map_err(|error| ending.fail(error))?;
-        Ok(Answer { schema, batches, stats, ending, task, threads })
+        let (PlannedAnswer { schema, stats }, batches, task, threads) = started.map_err(|error| log.fail(error))?;
+        Ok(Answer { schema, batches, stats, log, task, threads })
     }
 
     /// Admits and plans a statement, and starts it on the threads of its job.
-    async fn start(&self, statement: Statement) -> Result<Started, SqlError> {
-        let reading = self.admit(&statement).await?;
+    async fn start(&self, statement: Statement) -> Result<StartedStatement, SqlError> {
+        let statement_context = self.admit(&statement).await?;
         let unread = &self.shared.store.work().unread.bytes;
         let (outbox, batches) = outbox(self.shared.settings.max_unread_bytes, unread);
         let threads = self.admission.threads()?;
         let (planned, plan) = oneshot::channel();
-        let answer =
-            |shared: Arc<Shared>, reading| async move { shared.answer(statement, &reading, planned, outbox).await };
-        let mut task = self.spawn(reading, answer)?;
-        match task.cancel().in_time(plan).await? {
+        let answer = |shared: Arc<Shared>, statement_context| async move {
+            shared.answer(statement, &statement_context, planned, outbox).await
+        };
+        let mut task = self.spawn(statement_context, answer)?;
+        match task.cancel().run_until_ended(plan).await? {
             Ok(planned) => Ok((planned, batches, task, threads)),
             // The statement failed before it was planned.
-            Err(_) => Err(outcome(&mut task).await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
+            Err(_) => Err(task_outcome(&mut task).await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
     }
 
@@ -127,22 +128,23 @@ impl Engine {
     /// # Errors
     /// The statement was refused or cannot be planned.
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
-        let reading = self.admit(&statement).await?;
-        let describe = |shared: Arc<Shared>, reading| async move { shared.describe(statement, &reading) };
-        outcome(&mut self.spawn(reading, describe)?).await.unwrap_or(Err(SqlError::ShuttingDown))
+        let statement_context = self.admit(&statement).await?;
+        let describe =
+            |shared: Arc<Shared>, statement_context| async move { shared.describe(statement, &statement_context) };
+        task_outcome(&mut self.spawn(statement_context, describe)?).await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
     /// Waits until the statement may run, and pins its cut.
-    async fn admit(&self, statement: &Statement) -> Result<Arc<Reading>, SqlError> {
+    async fn admit(&self, statement: &Statement) -> Result<Arc<StatementContext>, SqlError> {
         let Shared { store, settings, .. } = &*self.shared;
         let timeout = statement.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
-        let cancel = Cancel::within(timeout);
+        let cancel = CancelHandle::within(timeout);
         if statement.latest {
             // The wait gets 95% of the timeout, so that it can report why the data is not fresh before the statement
             // times out.
             freshness::wait_for_all(store, timeout - timeout / 20).await?;
         }
-        let job = self.admission.admit(Kind::Statement, name(&statement.sql), &cancel).await?;
+        let job = self.admission.admit(WorkKind::Statement, statement_name(&statement.sql), &cancel).await?;
         // The cut is taken on this thread: job threads have a low priority and would keep the store's locks too long.
         let cut: Pin<Cut> = store.pin_cut("", statement.allow_partial, &cancel)?;
         let mut clusters = cut.own();
@@ -150,28 +152,28 @@ impl Engine {
             Span::current().record("cluster", &*only.cluster.name);
         }
         drop(clusters);
-        Ok(Arc::new(Reading { cut: Arc::clone(cut.shared()), job }))
+        Ok(Arc::new(StatementContext { cut: Arc::clone(cut.shared()), job }))
     }
 
     /// Starts planning or running a statement on the threads of its job.
     fn spawn<T, F>(
         &self,
-        reading: Arc<Reading>,
-        work: impl FnOnce(Arc<Shared>, Arc<Reading>) -> F,
+        statement_context: Arc<StatementContext>,
+        work: impl FnOnce(Arc<Shared>, Arc<StatementContext>) -> F,
     ) -> Result<Task<Result<T, SqlError>>, SqlError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, SqlError>> + Send + 'static,
     {
-        let job = reading.job.clone();
-        let work = planning(job.cancel().clone(), work(Arc::clone(&self.shared), reading));
+        let job = statement_context.job.clone();
+        let work = plan_cancellable(job.cancel().clone(), work(Arc::clone(&self.shared), statement_context));
         Ok(job.spawn(work)?)
     }
 
     /// Returns all tables and views by name, with their columns as an answer declares them.
     #[must_use]
     pub fn tables(&self) -> Vec<TableDescription> {
-        let described = catalog::described().into_iter();
+        let described = catalog::describe_all().into_iter();
         described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
     }
 
@@ -183,7 +185,7 @@ impl Engine {
 }
 
 /// Returns the first bytes of a statement on one line, as its name in logs and the status.
-fn name(sql: &str) -> String {
+fn statement_name(sql: &str) -> String {
     let name: String = sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars).collect();
     let end = name.char_indices().map(|(at, _)| at).find(|at| *at >= NAME_BYTES);
     name.get(..end.unwrap_or(name.len())).unwrap_or_default().trim_end().to_owned()
@@ -193,18 +195,18 @@ fn name(sql: &str) -> String {
 ///
 /// # Cancel safety
 /// Nothing is lost.
-async fn outcome<T>(task: &mut Task<Result<T, SqlError>>) -> Option<Result<T, SqlError>> {
+async fn task_outcome<T>(task: &mut Task<Result<T, SqlError>>) -> Option<Result<T, SqlError>> {
     Some(task.output().await?.unwrap_or_else(|refused| Err(refused.into())))
 }
 
 /// The part of an answer that is known before its first row.
-struct Planned {
+struct PlannedAnswer {
     schema: SchemaRef,
     stats: SharedStats,
 }
 
 /// A started statement: its plan, its batches, its task, and the threads that encode its batches.
-type Started = (Planned, Inbox<RecordBatch>, Task<Result<(), SqlError>>, Handle);
+type StartedStatement = (PlannedAnswer, Inbox<RecordBatch>, Task<Result<(), SqlError>>, Handle);
 
 /// The steps of an admitted statement.
 impl Shared {
@@ -213,28 +215,29 @@ impl Shared {
     async fn answer(
         &self,
         statement: Statement,
-        reading: &Arc<Reading>,
-        planned: oneshot::Sender<Planned>,
+        statement_context: &Arc<StatementContext>,
+        planned: oneshot::Sender<PlannedAnswer>,
         outbox: Outbox<RecordBatch>,
     ) -> Result<(), SqlError> {
         let max_rows = statement.max_rows;
-        let (mut stream, schema) = self.start(statement, reading)?;
+        let (mut stream, schema) = self.start(statement, statement_context)?;
         tracing::debug!("statement planned");
-        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: reading.cut.snapshot() };
+        let stats =
+            Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: statement_context.cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         // If the client has disconnected, its cancel handle ends the statement.
-        let _ = planned.send(Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
-        let patience = Patience { after: self.settings.stall_timeout, setting: "sql.stall_timeout" };
-        let mut size = Size::new(max_rows, &self.settings);
+        let _ = planned.send(PlannedAnswer { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
+        let stall_timeout = StallTimeout { after: self.settings.stall_timeout, setting: "sql.stall_timeout" };
+        let mut size = AnswerSize::new(max_rows, &self.settings);
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| SqlError::from_datafusion(&error))?;
-            let (batch, last) = size.admit(output::to_wire(&batch, &schema)?)?;
+            let (batch, last) = size.add(output::to_wire(&batch, &schema)?)?;
             {
                 let mut stats = stats.lock();
                 (stats.rows, stats.truncated) = (size.rows, last);
             }
             let bytes = batch.get_array_memory_size();
-            reading.job.send(&outbox, batch, bytes, patience).await?;
+            statement_context.job.send(&outbox, batch, bytes, stall_timeout).await?;
             if last {
                 break;
             }
@@ -247,21 +250,25 @@ impl Shared {
     fn start(
         &self,
         statement: Statement,
-        reading: &Arc<Reading>,
+        statement_context: &Arc<StatementContext>,
     ) -> Result<(SendableRecordBatchStream, SchemaRef), SqlError> {
-        let session = self.sessions.session(reading);
+        let session = self.sessions.session(statement_context);
         let logical = plan::logical(&session, &statement.sql, &self.settings)?;
         let (bound, schema) = plan::bind(&session, logical, statement.parameters)?;
         let physical = plan::physical(&session, &bound)?;
-        let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), reading.job.cancel().clone());
+        let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), statement_context.job.cancel().clone());
         let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
         let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
         Ok((stream, schema))
     }
 
     /// Plans the statement, and returns its columns and parameters.
-    fn describe(&self, statement: Statement, reading: &Arc<Reading>) -> Result<Description, SqlError> {
-        let session = self.sessions.session(reading);
+    fn describe(
+        &self,
+        statement: Statement,
+        statement_context: &Arc<StatementContext>,
+    ) -> Result<Description, SqlError> {
+        let session = self.sessions.session(statement_context);
         let logical = plan::logical(&session, &statement.sql, &self.settings)?;
         let parameters = plan::parameters(&logical)?;
         let (_, schema) = plan::bind(&session, logical, statement.parameters)?;

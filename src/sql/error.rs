@@ -10,7 +10,7 @@ use regex::Regex;
 use crate::{
     freshness::Stale,
     store::Unready,
-    work::{Ended, Refused},
+    work::{EndReason, WorkError},
 };
 
 /// The text with which the memory pool reports that all statements together, not one of them, exceed their limit.
@@ -46,7 +46,7 @@ pub enum SqlError {
     Deadline(std::time::Duration),
     /// The statement was not admitted, or was ended.
     #[error(transparent)]
-    Refused(Refused),
+    Work(WorkError),
     /// A cluster is unknown or not loaded.
     #[error(transparent)]
     Unready(#[from] Unready),
@@ -61,23 +61,23 @@ pub enum SqlError {
     Internal(String),
 }
 
-impl From<Refused> for SqlError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Ended(Ended::Deadline(after)) => Self::Deadline(after),
-            Refused::Ended(Ended::Memory { of_all: false }) => Self::memory(),
-            Refused::Ended(Ended::Memory { of_all: true }) => Self::all_memory(),
-            Refused::Panicked => Self::Internal("the statement panicked".to_owned()),
-            Refused::Full { .. } | Refused::Abandoned(_) | Refused::Ended(_) | Refused::Threads(_) => {
-                Self::Refused(refused)
+impl From<WorkError> for SqlError {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Ended(EndReason::Deadline(after)) => Self::Deadline(after),
+            WorkError::Ended(EndReason::Memory { of_all: false }) => Self::memory(),
+            WorkError::Ended(EndReason::Memory { of_all: true }) => Self::all_memory(),
+            WorkError::Panicked => Self::Internal("the statement panicked".to_owned()),
+            WorkError::Full { .. } | WorkError::Abandoned(_) | WorkError::Ended(_) | WorkError::Threads(_) => {
+                Self::Work(error)
             }
         }
     }
 }
 
-impl From<Ended> for SqlError {
-    fn from(ended: Ended) -> Self {
-        Refused::Ended(ended).into()
+impl From<EndReason> for SqlError {
+    fn from(ended: EndReason) -> Self {
+        WorkError::Ended(ended).into()
     }
 }
 
@@ -104,13 +104,13 @@ impl SqlError {
 
     /// Maps an error of DataFusion to one of ours.
     fn classify(error: &DataFusionError, phase: Phase) -> Self {
-        if let Some(own) = own(error) {
+        if let Some(own) = find_wrapped(error) {
             return own;
         }
-        let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| span.start);
-        let place = place.map_or_else(String::new, |at| format!(" at Line: {}, Column: {}", at.line, at.column));
-        let invalid = |text: &str| Self::Invalid(format!("{}{place}", plain(text)));
-        let whole = |text: String| Self::Invalid(format!("{}{place}", text.split_whitespace().join(" ")));
+        let position = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| span.start);
+        let position = position.map_or_else(String::new, |at| format!(" at Line: {}, Column: {}", at.line, at.column));
+        let invalid = |text: &str| Self::Invalid(format!("{}{position}", readable(text)));
+        let whole = |text: String| Self::Invalid(format!("{}{position}", text.split_whitespace().join(" ")));
         let bug = |error: &dyn StdError| match phase {
             Phase::Planning => {
                 tracing::info!(%error, "a statement cannot be planned");
@@ -126,8 +126,8 @@ impl SqlError {
                 invalid(text)
             }
             DataFusionError::NotImplemented(text) => {
-                let what = tree(text).map_or_else(|| plain(text), |tree| tree.name);
-                Self::Invalid(format!("not supported: {what}{place}"))
+                let what = debug_text(text).map_or_else(|| readable(text), |debug_text| debug_text.name);
+                Self::Invalid(format!("not supported: {what}{position}"))
             }
             DataFusionError::SchemaError(error, _) => whole(error.to_string()),
             DataFusionError::ArrowError(error, _) => match arrow_text(error) {
@@ -183,7 +183,7 @@ impl SqlError {
 }
 
 /// Returns the error of ours that an error of DataFusion wraps, at any depth.
-fn own(error: &DataFusionError) -> Option<SqlError> {
+fn find_wrapped(error: &DataFusionError) -> Option<SqlError> {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(own) = error.downcast_ref::<SqlError>() {
@@ -195,10 +195,10 @@ fn own(error: &DataFusionError) -> Option<SqlError> {
 }
 
 /// Precedes the call in the planner's text about arguments that no function accepts.
-const MISMATCH: &str = "No function matches the given name and argument types '";
+const NO_FUNCTION: &str = "No function matches the given name and argument types '";
 
 /// Precedes an internal error of DataFusion that it repeats in an error about the statement.
-const EXCUSE: &str = "Internal error: ";
+const INTERNAL_ERROR: &str = "Internal error: ";
 
 /// Precedes the reason in an error that DataFusion repeats in another one.
 const REASON: &str = "Error during planning: ";
@@ -208,34 +208,34 @@ const NO_ZONE: &str = ", None)";
 
 /// Returns a text of DataFusion for the author of a statement: one line, without the list of all overloads of a
 /// function, and without the debug output of a syntax tree.
-fn plain(text: &str) -> String {
-    let text = &text.replace(EXCUSE, "").replace(NO_ZONE, ")");
+fn readable(text: &str) -> String {
+    let text = &text.replace(INTERNAL_ERROR, "").replace(NO_ZONE, ")");
     // Keeps the reason only, where DataFusion repeats it in an error about the call.
     let text = text.rsplit(REASON).next().unwrap_or_default();
-    if let Some((call, _)) = text.split_once(MISMATCH).and_then(|(_, rest)| rest.split_once("'.")) {
+    if let Some((call, _)) = text.split_once(NO_FUNCTION).and_then(|(_, rest)| rest.split_once("'.")) {
         return format!("no function takes these arguments: {call}");
     }
     // The regex parser reports errors in several lines.
     if let Some(reason) = text.lines().find_map(|line| line.trim().strip_prefix("error: ")) {
         return format!("regular expression: {reason}");
     }
-    match tree(text) {
-        Some(Tree { before, name, place }) => format!("{before} {name}{place}"),
+    match debug_text(text) {
+        Some(DebugText { before, name, position }) => format!("{before} {name}{position}"),
         None => text.lines().next().unwrap_or_default().to_owned(),
     }
 }
 
 /// A text that contains a part of a statement in Rust's debug format, for instance `Collate { expr: …`.
-struct Tree<'a> {
+struct DebugText<'a> {
     before: &'a str,
     /// The root of the part in SQL words, for instance `COLLATE`.
     name: String,
     /// The place in the statement, or an empty text.
-    place: &'a str,
+    position: &'a str,
 }
 
 /// Splits a text that contains debug output; `None` if it contains none.
-fn tree(text: &str) -> Option<Tree<'_>> {
+fn debug_text(text: &str) -> Option<DebugText<'_>> {
     static ROOT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b([A-Z]\w*)(\([A-Z]\w*)* \{").ok());
     let found = ROOT.as_ref()?.captures(text)?;
     let (whole, root) = (found.get(0)?, found.get(1)?);
@@ -246,8 +246,8 @@ fn tree(text: &str) -> Option<Tree<'_>> {
         }
         name.push(character.to_ascii_uppercase());
     }
-    let place = text.rfind(" at Line:").and_then(|at| text.get(at..)).unwrap_or_default();
-    Some(Tree { before: text.get(..whole.start())?.trim_end(), name, place })
+    let position = text.rfind(" at Line:").and_then(|at| text.get(at..)).unwrap_or_default();
+    Some(DebugText { before: text.get(..whole.start())?.trim_end(), name, position })
 }
 
 /// Returns the text of an error that a value or a type in the statement caused, or `None` for other errors.
@@ -279,7 +279,9 @@ fn arrow_text(error: &ArrowError) -> Option<String> {
 /// Returns the text of a syntax error.
 fn parser_text(error: &ParserError) -> String {
     match error {
-        ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("syntax error: {}", plain(text)),
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => {
+            format!("syntax error: {}", readable(text))
+        }
         ParserError::RecursionLimitExceeded => "the statement is nested too deep".to_owned(),
     }
 }

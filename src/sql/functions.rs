@@ -25,19 +25,19 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::{limits, own::Own, sums::Exact};
+use super::{builtin::BuiltinFunction, checked_sums::CheckedAggregate, limits};
 
 /// Names of functions.
-pub type Names = &'static [&'static str];
+pub type FunctionNames = &'static [&'static str];
 
 /// Numeric functions.
-pub const NUMBERS: Names = &[
+pub const NUMBERS: FunctionNames = &[
     "abs", "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "degrees", "exp", "floor", "gcd", "isnan", "iszero",
     "lcm", "ln", "log", "log10", "log2", "nanvl", "pi", "power", "radians", "random", "round", "signum", "sin", "sqrt",
     "tan", "trunc", "greatest", "least",
 ];
 /// Time functions.
-pub const TIMES: Names = &[
+pub const TIMES: FunctionNames = &[
     "current_date",
     "current_time",
     "date_bin",
@@ -56,7 +56,8 @@ pub const TIMES: Names = &[
     "to_unixtime",
 ];
 /// Functions of values of any type.
-pub const OTHERS: Names = &["arrow_typeof", "coalesce", "get_field", "nullif", "nvl", "nvl2", "uuid", "version"];
+pub const OTHERS: FunctionNames =
+    &["arrow_typeof", "coalesce", "get_field", "nullif", "nvl", "nvl2", "uuid", "version"];
 
 /// Aggregate functions. Those that collect values reserve memory from the statement's limit.
 const AGGREGATES: &str = "\
@@ -65,7 +66,7 @@ const AGGREGATES: &str = "\
     regr_intercept regr_r2 regr_count stddev stddev_pop string_agg sum var var_pop";
 
 /// Functions that are written as operators.
-const OPERATORS: Names = &["||", "like", "ilike"];
+const OPERATORS: FunctionNames = &["||", "like", "ilike"];
 
 /// Returns the names of the text functions.
 #[must_use]
@@ -87,13 +88,16 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
 /// Returns the aggregate functions.
 pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let functions = SessionStateDefaults::default_aggregate_functions().into_iter();
-    functions.filter(|function| AGGREGATES.split(' ').any(|name| name == function.name())).map(Exact::of).collect()
+    functions
+        .filter(|function| AGGREGATES.split(' ').any(|name| name == function.name()))
+        .map(CheckedAggregate::replace)
+        .collect()
 }
 
 /// Returns the planners of expressions without a function name, such as `||` and `[1, 2]`. Structs have no planner.
 pub(super) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
     vec![
-        Arc::new(Planner),
+        Arc::new(OperatorPlanner),
         Arc::new(NestedFunctionPlanner),
         Arc::new(FieldAccessPlanner),
         Arc::new(DatetimeFunctionPlanner),
@@ -105,9 +109,9 @@ pub(super) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
 
 /// Plans `||`, and rejects maps and window functions without arguments.
 #[derive(Debug)]
-struct Planner;
+struct OperatorPlanner;
 
-impl ExprPlanner for Planner {
+impl ExprPlanner for OperatorPlanner {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         if expr.op != BinaryOperator::StringConcat {
             return Ok(PlannerResult::Original(expr));
@@ -115,8 +119,8 @@ impl ExprPlanner for Planner {
         if expr.left.get_type(schema)?.is_nested() || expr.right.get_type(schema)?.is_nested() {
             return Err(DataFusionError::Plan("the operator || concatenates text, not lists".to_owned()));
         }
-        let joined = Own::of("||", 2, |_, _| Ok(DataType::Utf8), joined).function();
-        Ok(PlannerResult::Planned(joined.call(vec![expr.left, expr.right])))
+        let concatenated = BuiltinFunction::new("||", 2, |_, _| Ok(DataType::Utf8), concatenated).function();
+        Ok(PlannerResult::Planned(concatenated.call(vec![expr.left, expr.right])))
     }
 
     fn plan_make_map(&self, _: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
@@ -138,7 +142,7 @@ impl ExprPlanner for Planner {
 }
 
 /// Evaluates `||`.
-fn joined(_: &'static str, operands: &[ColumnarValue]) -> Result<ColumnarValue> {
+fn concatenated(_: &'static str, operands: &[ColumnarValue]) -> Result<ColumnarValue> {
     let join = |values: &[ArrayRef]| {
         let [left, right] = values else {
             return Err(DataFusionError::Plan("the operator || requires two texts".to_owned()));

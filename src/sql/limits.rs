@@ -2,16 +2,16 @@
 
 pub(super) mod functions;
 pub(super) mod memory;
-pub(super) mod planning;
-pub(super) mod reading;
+pub(super) mod planner_rules;
+pub(super) mod statement_context;
 pub(super) mod statement;
 pub(super) mod tokens;
 
 pub(super) mod account;
-mod guard;
-mod holding;
+mod guard_exec;
+mod operator_memory;
 mod operators;
 mod width;
 
-pub(super) use operators::Guards;
-pub(super) use reading::{Memory, Reading, check};
+pub(super) use operators::GuardRule;
+pub(super) use statement_context::{StatementContext, StatementMemory, check};

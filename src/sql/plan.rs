@@ -20,10 +20,10 @@ use futures::FutureExt as _;
 use tokio::task::unconstrained;
 
 use super::{
-    catalog,
+    catalog, column_names,
     error::SqlError,
     limits::{statement as limits, tokens::tokens},
-    names, output,
+    output,
 };
 use crate::config;
 
@@ -37,12 +37,12 @@ const MAX_PARAMETERS: usize = 1024;
 /// The statement is wrong, does more than read, or exceeds a limit.
 pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
     let mut parsed = parse(session, tokens(sql, settings)?)?;
-    limits::parsed(&parsed, settings, &catalog::relations)?;
-    names::name_columns(&mut parsed);
-    let plan = at_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
+    limits::check_parsed(&parsed, settings, &catalog::relation_count)?;
+    column_names::name_columns(&mut parsed);
+    let plan = poll_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(&plan).map_err(|_| SqlError::NotReadOnly("the statement does more than read".to_owned()))?;
-    limits::plan(&plan, settings).map_err(|error| SqlError::planning(&error))?;
+    limits::check_plan(&plan, settings).map_err(|error| SqlError::planning(&error))?;
     Ok(plan)
 }
 
@@ -63,14 +63,14 @@ fn parse(session: &SessionState, tokens: Vec<TokenWithSpan>) -> Result<Parsed, S
 ///
 /// The reason why the plan cannot be optimized.
 pub(super) fn physical(session: &SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-    at_once(session.create_physical_plan(plan))?.map_err(|error| SqlError::planning(&error))
+    poll_once(session.create_physical_plan(plan))?.map_err(|error| SqlError::planning(&error))
 }
 
 /// Returns the parameters from `$1` to the highest one, with the types that the plan requires; text where it accepts
 /// any type.
 pub(super) fn parameters(plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
     let mut fields = vec![];
-    for (name, kind) in kinds(plan)? {
+    for (name, kind) in parameter_types(plan)? {
         let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
         let Some(number) = number.filter(|number| (1..=MAX_PARAMETERS).contains(number)) else {
             return Err(SqlError::Invalid(format!("unknown parameter {name}; use $1 to ${MAX_PARAMETERS}, or ?")));
@@ -89,9 +89,9 @@ pub(super) fn parameters(plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
 }
 
 /// The types of the parameters by name; `None` where the plan accepts any type.
-type Kinds = HashMap<String, Option<DataType>>;
+type ParameterTypes = HashMap<String, Option<DataType>>;
 
-fn kinds(plan: &LogicalPlan) -> Result<Kinds, SqlError> {
+fn parameter_types(plan: &LogicalPlan) -> Result<ParameterTypes, SqlError> {
     plan.get_parameter_types().map_err(|error| SqlError::planning(&error))
 }
 
@@ -104,13 +104,13 @@ pub(super) fn bind(
     plan: LogicalPlan,
     values: Vec<ScalarValue>,
 ) -> Result<(LogicalPlan, SchemaRef), SqlError> {
-    let kinds = kinds(&plan)?;
-    let open = answer_schema(session, &without_values(&plan, &kinds)?)?;
+    let parameter_types = parameter_types(&plan)?;
+    let open = answer_schema(session, &with_null_parameters(&plan, &parameter_types)?)?;
     if values.is_empty() {
         return Ok((plan, open));
     }
-    let typed = |(number, value): (usize, ScalarValue)| match kinds.get(&format!("${number}")) {
-        Some(Some(kind)) => converted(value, kind),
+    let typed = |(number, value): (usize, ScalarValue)| match parameter_types.get(&format!("${number}")) {
+        Some(Some(kind)) => convert_lossless(value, kind),
         _ => value,
     };
     let values: Vec<_> = (1..).zip(values).map(typed).collect();
@@ -126,15 +126,15 @@ pub(super) fn bind(
 }
 
 /// Returns the plan with NULL for each parameter, since the analyzer may reject a parameter without a type.
-fn without_values(plan: &LogicalPlan, kinds: &Kinds) -> Result<LogicalPlan, SqlError> {
-    if kinds.is_empty() {
+fn with_null_parameters(plan: &LogicalPlan, parameter_types: &ParameterTypes) -> Result<LogicalPlan, SqlError> {
+    if parameter_types.is_empty() {
         return Ok(plan.clone());
     }
     let null = |(name, kind): (&String, &Option<DataType>)| {
         let value = kind.as_ref().map_or(Ok(ScalarValue::Null), ScalarValue::try_from);
         value.map(|value| (name.trim_start_matches('$').to_owned(), value))
     };
-    let values = kinds.iter().map(null).collect::<Result<HashMap<_, _>, _>>();
+    let values = parameter_types.iter().map(null).collect::<Result<HashMap<_, _>, _>>();
     let plan = values.and_then(|values| plan.clone().with_param_values(ParamValues::from(values)));
     plan.map_err(|error| SqlError::planning(&error))
 }
@@ -147,11 +147,11 @@ fn answer_schema(session: &SessionState, plan: &LogicalPlan) -> Result<SchemaRef
 }
 
 /// Converts a value to another type if nothing is lost, or returns it unchanged.
-fn converted(value: ScalarValue, kind: &DataType) -> ScalarValue {
-    let there = value.cast_to(kind);
-    let back = there.as_ref().ok().and_then(|there| there.cast_to(&value.data_type()).ok());
-    match there {
-        Ok(there) if value.is_null() || back.as_ref() == Some(&value) => there,
+fn convert_lossless(value: ScalarValue, kind: &DataType) -> ScalarValue {
+    let converted = value.cast_to(kind);
+    let restored = converted.as_ref().ok().and_then(|converted| converted.cast_to(&value.data_type()).ok());
+    match converted {
+        Ok(converted) if value.is_null() || restored.as_ref() == Some(&value) => converted,
         _ => value,
     }
 }
@@ -161,7 +161,7 @@ fn converted(value: ScalarValue, kind: &DataType) -> ScalarValue {
 ///
 /// # Errors
 /// The future waits, which is a bug.
-fn at_once<F: Future>(future: F) -> Result<F::Output, SqlError> {
+fn poll_once<F: Future>(future: F) -> Result<F::Output, SqlError> {
     let waits = || SqlError::Internal("planning did not finish in one step".to_owned());
     unconstrained(future).now_or_never().ok_or_else(waits)
 }

@@ -26,16 +26,16 @@ use datafusion::{
 };
 
 use super::{
+    cut_parts::{self, CutPart},
     error::SqlError,
-    limits::{Memory, Reading, check},
-    places::{self, Place},
-    table::{AnyTable, BATCH_ROWS, By, Question},
-    wanted::Wanted,
+    limits::{StatementContext, StatementMemory, check},
+    predicate::ScanPredicate,
+    table::{AnyTable, BATCH_ROWS, ScanRequest, UnitKind},
 };
 use crate::store::{cut::Cut, older::Bounds};
 
-/// A table of the catalog. A scan is planned over the cut of the session's [`Reading`]. A table of Kafka data fails
-/// while no cluster is loaded.
+/// A table of the catalog. A scan is planned over the cut of the session's [`StatementContext`]. A table of Kafka data
+/// fails while no cluster is loaded.
 #[derive(Debug)]
 pub(super) struct LiveTable(pub(super) Arc<AnyTable>);
 
@@ -64,8 +64,8 @@ impl TableProvider for LiveTable {
             if filter.is_volatile() {
                 return Ok(TableProviderFilterPushDown::Unsupported);
             }
-            let wanted = Wanted::new(&self.conditions(&[filter])?, [].into());
-            Ok(match wanted.is_whole_units(self.0.by.is_by_group()) {
+            let predicate = ScanPredicate::new(&self.conditions(&[filter])?, [].into());
+            Ok(match predicate.selects_whole_units(self.0.unit.is_group()) {
                 true => TableProviderFilterPushDown::Exact,
                 false => TableProviderFilterPushDown::Inexact,
             })
@@ -80,17 +80,17 @@ impl TableProvider for LiveTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let reading = Reading::of_session(state.config())?;
-        if let Some(unready) = reading.cut.unready.as_ref().filter(|_| !self.0.shows_unloaded) {
+        let statement_context = StatementContext::of_session(state.config())?;
+        if let Some(unready) = statement_context.cut.unready.as_ref().filter(|_| !self.0.shows_unloaded) {
             return Err(SqlError::from(unready.clone()).into_datafusion());
         }
         let columns = projection.cloned().unwrap_or_else(|| (0..self.0.schema.fields().len()).collect());
         let schema = Arc::new(self.0.schema.project(&columns)?);
         let names = schema.fields().iter().map(|field| field.name().clone()).collect();
-        let wanted = Wanted::new(&self.conditions(&filters.iter().collect::<Vec<_>>())?, names);
-        let question = Question { wanted, columns, schema, limit };
+        let predicate = ScanPredicate::new(&self.conditions(&filters.iter().collect::<Vec<_>>())?, names);
+        let request = ScanRequest { predicate, columns, schema, limit };
         let partitions = state.config_options().execution.target_partitions;
-        Ok(Arc::new(LiveScanExec::new(Arc::clone(&self.0), question, partitions, &reading.cut)))
+        Ok(Arc::new(LiveScanExec::new(Arc::clone(&self.0), request, partitions, &statement_context.cut)))
     }
 }
 
@@ -98,46 +98,46 @@ impl TableProvider for LiveTable {
 #[derive(Clone, Debug)]
 pub(super) struct LiveScanExec {
     table: Arc<AnyTable>,
-    question: Arc<Question>,
-    found: Arc<Found>,
+    request: Arc<ScanRequest>,
+    pruned: Arc<PrunedParts>,
     properties: Arc<PlanProperties>,
 }
 
 /// The parts of a cut that a scan reads, and statistics about them.
 #[derive(Debug)]
-struct Found {
+struct PrunedParts {
     /// Clusters of the cut.
     clusters: usize,
     /// Whether a cluster has several sources.
     several_sources: bool,
     /// Number of parts before pruning.
-    all_places: usize,
+    all_parts: usize,
     /// The parts of each partition that may contain rows of the answer.
-    partitions: Vec<Vec<Place>>,
+    partitions: Vec<Vec<CutPart>>,
     /// Number of rows, without the limit.
     rows: Precision<usize>,
 }
 
-impl Found {
+impl PrunedParts {
     /// Finds the parts that may contain rows, and distributes them over the partitions.
-    fn new(table: &AnyTable, wanted: &Wanted, target_partitions: usize, cut: &Cut) -> Self {
-        let (mut places, all_places) = places::wanted(cut, table, wanted);
-        let count: Option<usize> = places.iter().map(|place| places::count(cut, *place, wanted, table)).sum();
+    fn new(table: &AnyTable, predicate: &ScanPredicate, target_partitions: usize, cut: &Cut) -> Self {
+        let (mut parts, all_parts) = cut_parts::matching_parts(cut, table, predicate);
+        let count: Option<usize> = parts.iter().map(|part| cut_parts::count(cut, *part, predicate, table)).sum();
         let rows = match count {
-            Some(rows) if wanted.is_whole_units(table.by.is_by_group()) => Precision::Exact(rows),
+            Some(rows) if predicate.selects_whole_units(table.unit.is_group()) => Precision::Exact(rows),
             Some(rows) => Precision::Inexact(rows),
             None => Precision::Absent,
         };
-        let weight = || places.iter().map(|place| places::weight(cut, *place)).sum();
-        let partitions = target_partitions.min(places.len()).min(count.unwrap_or_else(weight) / BATCH_ROWS).max(1);
+        let weight = || parts.iter().map(|part| cut_parts::weight(cut, *part)).sum();
+        let partitions = target_partitions.min(parts.len()).min(count.unwrap_or_else(weight) / BATCH_ROWS).max(1);
         // The largest parts are distributed first.
-        places.sort_by_key(|place| std::cmp::Reverse(places::weight(cut, *place)));
-        let dealt = |partition| places.iter().skip(partition).step_by(partitions).copied().collect();
-        let partitions = (0..partitions).map(dealt).collect();
+        parts.sort_by_key(|part| std::cmp::Reverse(cut_parts::weight(cut, *part)));
+        let share = |partition| parts.iter().skip(partition).step_by(partitions).copied().collect();
+        let partitions = (0..partitions).map(share).collect();
         Self {
             clusters: cut.each_cluster().count(),
             several_sources: cut.has_several_sources(),
-            all_places,
+            all_parts,
             partitions,
             rows,
         }
@@ -145,55 +145,55 @@ impl Found {
 }
 
 impl LiveScanExec {
-    fn new(table: Arc<AnyTable>, question: Question, target_partitions: usize, cut: &Cut) -> Self {
-        let found = Found::new(&table, &question.wanted, target_partitions, cut);
+    fn new(table: Arc<AnyTable>, request: ScanRequest, target_partitions: usize, cut: &Cut) -> Self {
+        let pruned = PrunedParts::new(&table, &request.predicate, target_partitions, cut);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&question.schema)),
-            Partitioning::UnknownPartitioning(found.partitions.len()),
+            EquivalenceProperties::new(Arc::clone(&request.schema)),
+            Partitioning::UnknownPartitioning(pruned.partitions.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Self { table, question: Arc::new(question), found: Arc::new(found), properties: Arc::new(properties) }
+        Self { table, request: Arc::new(request), pruned: Arc::new(pruned), properties: Arc::new(properties) }
     }
 
     /// Returns a scan of the same rows, with each partition in the given order.
-    fn ordered(&self, order: &[PhysicalSortExpr]) -> Self {
-        let mut question = Question::clone(&self.question);
-        question.wanted.sorted = true;
+    fn with_order(&self, order: &[PhysicalSortExpr]) -> Self {
+        let mut request = ScanRequest::clone(&self.request);
+        request.predicate.sorted = true;
         let equivalences = EquivalenceProperties::new_with_orderings(self.schema(), [order.to_vec()]);
         let properties = PlanProperties::clone(&self.properties).with_eq_properties(equivalences);
-        Self { question: Arc::new(question), properties: Arc::new(properties), ..self.clone() }
+        Self { request: Arc::new(request), properties: Arc::new(properties), ..self.clone() }
     }
 
     /// Returns whether the table's order starts with `order`, ignoring columns that have a single value.
-    fn gives(&self, order: &[PhysicalSortExpr]) -> bool {
-        let wanted = &self.question.wanted;
-        let one_cluster = self.found.clusters == 1;
-        let is_one = |column: &str| wanted.is_one(column) || (column == "cluster" && one_cluster);
+    fn provides_order(&self, order: &[PhysicalSortExpr]) -> bool {
+        let predicate = &self.request.predicate;
+        let one_cluster = self.pruned.clusters == 1;
+        let has_one_value = |column: &str| predicate.has_one_value(column) || (column == "cluster" && one_cluster);
         // In a group of several sources, rows are ordered within each source only.
-        let is_mixed = self.found.several_sources && self.table.by.is_by_group();
+        let is_mixed = self.pruned.several_sources && self.table.unit.is_group();
         let is_kept = |column: &&&str| !is_mixed || matches!(**column, "cluster" | "group_id");
-        let mut own = self.table.order.iter().take_while(is_kept).filter(|column| !is_one(column));
+        let mut own = self.table.order.iter().take_while(is_kept).filter(|column| !has_one_value(column));
         order.iter().all(|sort| {
             let column = sort.expr.downcast_ref::<Column>().map(Column::name);
             let ascends = !sort.options.descending;
-            ascends && column.is_some_and(|column| is_one(column) || own.next() == Some(&column))
+            ascends && column.is_some_and(|column| has_one_value(column) || own.next() == Some(&column))
         })
     }
 }
 
 impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = match self.table.by {
-            By::Server | By::Cluster | By::Source => "clusters",
-            By::Group | By::Offset => "shards",
+        let units = match self.table.unit {
+            UnitKind::Server | UnitKind::Cluster | UnitKind::Source => "clusters",
+            UnitKind::Group | UnitKind::Offset => "shards",
         };
-        let Question { wanted, limit, .. } = &*self.question;
-        let places: usize = self.found.partitions.iter().map(Vec::len).sum();
-        write!(f, "LiveScanExec: table={}, {units}={places}/{}", self.table.name, self.found.all_places)?;
-        f.write_str(&wanted.describe())?;
-        if wanted.sorted {
+        let ScanRequest { predicate, limit, .. } = &*self.request;
+        let parts: usize = self.pruned.partitions.iter().map(Vec::len).sum();
+        write!(f, "LiveScanExec: table={}, {units}={parts}/{}", self.table.name, self.pruned.all_parts)?;
+        f.write_str(&predicate.describe())?;
+        if predicate.sorted {
             write!(f, ", order=[{}]", self.table.order.join(", "))?;
         }
         limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
@@ -225,35 +225,35 @@ impl ExecutionPlan for LiveScanExec {
     }
 
     fn fetch(&self) -> Option<usize> {
-        self.question.limit
+        self.request.limit
     }
 
     /// Lowers the limit of the scan; a higher limit, or none, does not change it.
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        let limit = self.question.limit.into_iter().chain(limit).min();
-        let question = Question { limit, ..Question::clone(&self.question) };
-        Some(Arc::new(Self { question: Arc::new(question), ..self.clone() }))
+        let limit = self.request.limit.into_iter().chain(limit).min();
+        let request = ScanRequest { limit, ..ScanRequest::clone(&self.request) };
+        Some(Arc::new(Self { request: Arc::new(request), ..self.clone() }))
     }
 
     fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
-        if !self.gives(order) {
+        if !self.provides_order(order) {
             return Ok(SortOrderPushdownResult::Unsupported);
         }
-        Ok(SortOrderPushdownResult::Exact { inner: Arc::new(self.ordered(order)) })
+        Ok(SortOrderPushdownResult::Exact { inner: Arc::new(self.with_order(order)) })
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let reading = Reading::of(&context)?;
-        let (table, question, found) = (Arc::clone(&self.table), Arc::clone(&self.question), Arc::clone(&self.found));
-        let rows = if table.by == By::Offset { BATCH_ROWS } else { usize::MAX };
+        let statement_context = StatementContext::of(&context)?;
+        let (table, request, pruned) = (Arc::clone(&self.table), Arc::clone(&self.request), Arc::clone(&self.pruned));
+        let rows = if table.unit == UnitKind::Offset { BATCH_ROWS } else { usize::MAX };
         // Batches are created on demand, and the memory of the previous one is free by then.
-        let memory = Memory::of(&context);
+        let memory = StatementMemory::of(&context);
         let batches = stream! {
-            let (cut, cancel) = (&reading.cut, reading.job.cancel());
+            let (cut, cancel) = (&statement_context.cut, statement_context.job.cancel());
             let bounds = Bounds { cancel: cancel.clone(), budget: Some(memory) };
-            let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
-            let units = places::read(cut, places, &question.wanted, rows);
-            for batch in (table.scan)(units, &question, &bounds) {
+            let parts = pruned.partitions.get(partition).map_or(&[][..], Vec::as_slice);
+            let units = cut_parts::read(cut, parts, &request.predicate, rows);
+            for batch in (table.scan)(units, &request, &bounds) {
                 match check(cancel).and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,
@@ -269,10 +269,10 @@ impl ExecutionPlan for LiveScanExec {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let rows = match (self.question.limit, self.found.partitions.len()) {
-            (None, 1) => self.found.rows,
-            (None, _) if partition.is_none() => self.found.rows,
-            (Some(limit), 1) => self.found.rows.map(|rows| rows.min(limit)),
+        let rows = match (self.request.limit, self.pruned.partitions.len()) {
+            (None, 1) => self.pruned.rows,
+            (None, _) if partition.is_none() => self.pruned.rows,
+            (Some(limit), 1) => self.pruned.rows.map(|rows| rows.min(limit)),
             // Each partition stops at the limit on its own.
             _ => Precision::Absent,
         };

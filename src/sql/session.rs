@@ -23,7 +23,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     catalog,
-    limits::{Guards, Reading, planning},
+    limits::{GuardRule, StatementContext, planner_rules},
 };
 use crate::config;
 
@@ -46,25 +46,25 @@ impl Sessions {
     /// Creates the common part of all sessions.
     pub(super) fn new(settings: &config::Sql) -> Result<Self> {
         // Fails if another engine of the process has set it, as in tests.
-        let _ = set_join_set_tracer(&InSpan);
+        let _ = set_join_set_tracer(&SpanTracer);
         let runtime = RuntimeEnvBuilder::new()
-            .with_object_store_registry(Arc::new(NoStores))
+            .with_object_store_registry(Arc::new(NoObjectStores))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build()?;
-        let language = catalog::language(settings.target_partitions);
-        let builder = planning::rules(language, settings.max_value_bytes)
-            .with_physical_optimizer_rule(Arc::new(Guards::new(settings)))
+        let base = catalog::base_session(settings.target_partitions);
+        let builder = planner_rules::rules(base, settings.max_value_bytes)
+            .with_physical_optimizer_rule(Arc::new(GuardRule::new(settings)))
             .with_runtime_env(Arc::new(runtime.clone()));
         let state = catalog::session(builder)?;
         Ok(Self { template: Box::new(move || state.clone()), runtime })
     }
 
     /// Returns the session of a statement.
-    pub(super) fn session(&self, reading: &Arc<Reading>) -> SessionState {
+    pub(super) fn session(&self, statement_context: &Arc<StatementContext>) -> SessionState {
         let mut state = (self.template)();
-        let now = DateTime::<Utc>::from_timestamp_millis(reading.cut.taken_at);
+        let now = DateTime::<Utc>::from_timestamp_millis(statement_context.cut.taken_at);
         state.execution_props_mut().query_execution_start_time = now;
-        state.config_mut().set_extension(Arc::clone(reading));
+        state.config_mut().set_extension(Arc::clone(statement_context));
         state
     }
 
@@ -76,11 +76,11 @@ impl Sessions {
 }
 
 /// Runs the tasks that a plan starts in the span of its statement.
-struct InSpan;
+struct SpanTracer;
 
 type Output = Box<dyn Any + Send>;
 
-impl JoinSetTracer for InSpan {
+impl JoinSetTracer for SpanTracer {
     fn trace_future(&self, future: BoxFuture<'static, Output>) -> BoxFuture<'static, Output> {
         future.in_current_span().boxed()
     }
@@ -93,9 +93,9 @@ impl JoinSetTracer for InSpan {
 
 /// An object store registry that rejects every URL; the default one would read local files.
 #[derive(Debug)]
-struct NoStores;
+struct NoObjectStores;
 
-impl ObjectStoreRegistry for NoStores {
+impl ObjectStoreRegistry for NoObjectStores {
     fn register_store(&self, _: &url::Url, _: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
         None
     }

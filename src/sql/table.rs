@@ -1,7 +1,7 @@
 //! The definition of a table, and the adapter that turns it into a DataFusion table.
 //!
 //! A table names its columns, and returns the rows of a unit one by one; it may skip rows that the scan predicate
-//! ([`Wanted`]) excludes. The adapter collects them into batches and builds only the requested columns.
+//! ([`ScanPredicate`]) excludes. The adapter collects them into batches and builds only the requested columns.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +13,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::common::Result;
 
-use super::wanted::Wanted;
+use super::predicate::ScanPredicate;
 use crate::store::{
     cut::{Cut, GroupCut, SourceCut},
     older::Bounds,
@@ -21,7 +21,7 @@ use crate::store::{
 
 mod columns;
 
-pub(super) use columns::{Columns, Layout, Rows};
+pub(super) use columns::{Columns, Layout, RowType};
 
 /// Field metadata key of a column's comment.
 pub const COMMENT: &str = "comment";
@@ -42,7 +42,7 @@ pub(super) struct Unit<'a> {
 
 /// The unit by which a table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum UnitKind {
     /// One unit for the whole server: the rows do not depend on the cluster.
     Server,
     /// One unit for each cluster.
@@ -55,9 +55,9 @@ pub(super) enum By {
     Offset,
 }
 
-impl By {
+impl UnitKind {
     /// Returns whether units are groups or parts of them.
-    pub(super) fn is_by_group(self) -> bool {
+    pub(super) fn is_group(self) -> bool {
         matches!(self, Self::Group | Self::Offset)
     }
 }
@@ -74,11 +74,11 @@ pub(super) trait Table: Sized + Send + Sync + 'static {
     /// Meaning of a row.
     const COMMENT: &'static str;
     /// The unit by which the table is read.
-    const BY: By;
+    const UNIT: UnitKind;
     /// Whether rows of clusters that are not loaded are included, for tables about the server itself.
     const SHOWS_UNLOADED: bool = false;
-    /// The columns by which rows are ordered, in byte order and without NULLs, if [`Wanted::sorted`] is set: `cluster`
-    /// first, then `group_id` if units are groups.
+    /// The columns by which rows are ordered, in byte order and without NULLs, if [`ScanPredicate::sorted`] is set:
+    /// `cluster` first, then `group_id` if units are groups.
     const ORDER: &'static [&'static str] = &[];
 
     /// Returns the columns.
@@ -86,7 +86,7 @@ pub(super) trait Table: Sized + Send + Sync + 'static {
 
     /// Calls `take` with the rows of a unit, at least with those that match, until it breaks. A callback makes the scan
     /// one loop; nested iterators took several times as long.
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow;
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow;
 
     /// Returns the number of rows that [`Table::rows`] returns without a predicate, if counting is cheaper than
     /// reading.
@@ -97,8 +97,8 @@ pub(super) trait Table: Sized + Send + Sync + 'static {
 
 /// A scan request: what a scan must return.
 #[derive(Clone, Debug)]
-pub(super) struct Question {
-    pub(super) wanted: Wanted,
+pub(super) struct ScanRequest {
+    pub(super) predicate: ScanPredicate,
     /// Positions of the requested columns in the table.
     pub(super) columns: Vec<usize>,
     /// Schema of these columns.
@@ -113,13 +113,13 @@ pub(super) type Units<'a> = Box<dyn Iterator<Item = Unit<'a>> + Send + 'a>;
 pub(super) type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>;
 
 /// Returns the rows of units for a scan request, within the bounds of a statement.
-type Scan = dyn for<'a> Fn(Units<'a>, &'a Question, &Bounds) -> Batches<'a> + Send + Sync;
+type Scan = dyn for<'a> Fn(Units<'a>, &'a ScanRequest, &Bounds) -> Batches<'a> + Send + Sync;
 
 /// A [`Table`] without its type parameters, for the catalog.
 pub(super) struct AnyTable {
     pub(super) name: &'static str,
     pub(super) comment: &'static str,
-    pub(super) by: By,
+    pub(super) unit: UnitKind,
     pub(super) shows_unloaded: bool,
     pub(super) order: &'static [&'static str],
     pub(super) schema: SchemaRef,
@@ -128,8 +128,8 @@ pub(super) struct AnyTable {
 }
 
 /// Boxes a closure as a [`Scan`]; the compiler infers its lifetimes only here.
-pub(super) fn by(
-    scan: impl for<'a> Fn(Units<'a>, &'a Question, &Bounds) -> Batches<'a> + Send + Sync + 'static,
+pub(super) fn boxed_scan(
+    scan: impl for<'a> Fn(Units<'a>, &'a ScanRequest, &Bounds) -> Batches<'a> + Send + Sync + 'static,
 ) -> Box<Scan> {
     Box::new(scan)
 }
@@ -147,63 +147,63 @@ impl AnyTable {
         Arc::new(Self {
             name: T::NAME,
             comment: T::COMMENT,
-            by: T::BY,
+            unit: T::UNIT,
             shows_unloaded: T::SHOWS_UNLOADED,
             order: T::ORDER,
             schema: Arc::clone(&layout.schema),
             count: T::count,
-            scan: by(move |units, question, _| scan::<T>(Arc::clone(&layout), units, question)),
+            scan: boxed_scan(move |units, request, _| scan::<T>(Arc::clone(&layout), units, request)),
         })
     }
 }
 
 /// Scans a table that is read by unit.
-fn scan<'a, T: Table>(layout: Arc<Layout<T>>, units: Units<'a>, question: &'a Question) -> Batches<'a> {
-    let left = question.limit.unwrap_or(usize::MAX);
-    let mut filling = Filling { layout, question, rows: vec![], left, done: VecDeque::new() };
+fn scan<'a, T: Table>(layout: Arc<Layout<T>>, units: Units<'a>, request: &'a ScanRequest) -> Batches<'a> {
+    let remaining = request.limit.unwrap_or(usize::MAX);
+    let mut builder = BatchBuilder { layout, request, rows: vec![], remaining, done: VecDeque::new() };
     let mut units = units.fuse();
     Box::new(std::iter::from_fn(move || {
-        while filling.done.is_empty() && filling.left > 0 {
+        while builder.done.is_empty() && builder.remaining > 0 {
             let read = match units.next() {
-                Some(unit) => filling.read(unit),
-                None => filling.finish().map(|()| filling.left = 0),
+                Some(unit) => builder.read(unit),
+                None => builder.finish().map(|()| builder.remaining = 0),
             };
             if let Err(error) = read {
-                filling.left = 0;
+                builder.remaining = 0;
                 return Some(Err(error));
             }
         }
-        filling.done.pop_front().map(Ok)
+        builder.done.pop_front().map(Ok)
     }))
 }
 
 /// The batches that a scan is building.
-struct Filling<'a, T: Table> {
+struct BatchBuilder<'a, T: Table> {
     layout: Arc<Layout<T>>,
-    question: &'a Question,
+    request: &'a ScanRequest,
     /// Rows of the next batch.
     rows: Vec<T::Row<'a>>,
     /// Rows that may still be returned.
-    left: usize,
+    remaining: usize,
     /// Complete batches.
     done: VecDeque<RecordBatch>,
 }
 
-impl<'a, T: Table> Filling<'a, T> {
+impl<'a, T: Table> BatchBuilder<'a, T> {
     /// Adds the rows of a unit, until there are enough.
     fn read(&mut self, unit: Unit<'a>) -> Result<()> {
-        let question = self.question;
+        let request = self.request;
         let take = |row| {
             self.rows.push(row);
-            if self.rows.len() < BATCH_ROWS.min(self.left) {
+            if self.rows.len() < BATCH_ROWS.min(self.remaining) {
                 return Flow::Continue(());
             }
             match self.finish() {
-                Ok(()) if self.left > 0 => Flow::Continue(()),
+                Ok(()) if self.remaining > 0 => Flow::Continue(()),
                 ended => Flow::Break(ended),
             }
         };
-        match T::rows(unit, &question.wanted, take) {
+        match T::rows(unit, &request.predicate, take) {
             Flow::Break(ended) => ended,
             Flow::Continue(()) => Ok(()),
         }
@@ -212,8 +212,8 @@ impl<'a, T: Table> Filling<'a, T> {
     /// Completes the current batch, if it has rows.
     fn finish(&mut self) -> Result<()> {
         if !self.rows.is_empty() {
-            self.done.push_back(self.layout.batch(&self.rows, self.question)?);
-            self.left -= self.rows.len();
+            self.done.push_back(self.layout.batch(&self.rows, self.request)?);
+            self.remaining -= self.rows.len();
             self.rows.clear();
         }
         Ok(())

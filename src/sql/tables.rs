@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::SchemaRef;
 
 use super::{
-    table::{AnyTable, By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
+    predicate::ScanPredicate,
+    table::{AnyTable, Columns, Flow, Table, Unit, UnitKind},
 };
 use crate::store::{cut::GroupCut, group::Entry};
 
@@ -64,30 +64,34 @@ pub struct TableDescription {
 
 /// The descriptions of all tables and views, ordered by name, for the table `columns`. The catalog sets them, since it
 /// is built from these tables.
-static DESCRIBED: OnceLock<Vec<TableDescription>> = OnceLock::new();
+static DESCRIPTIONS: OnceLock<Vec<TableDescription>> = OnceLock::new();
 
 /// Sets the descriptions of all tables and views, unless they are set.
-pub(super) fn describe(all: impl FnOnce() -> Vec<TableDescription>) {
-    DESCRIBED.get_or_init(all);
+pub(super) fn set_descriptions(all: impl FnOnce() -> Vec<TableDescription>) {
+    DESCRIPTIONS.get_or_init(all);
 }
 
 /// Calls `take` with the matching committed offsets of a unit and their positions in the group, ordered by topic and
 /// partition if the scan is sorted.
-fn entries<'a>(unit: &Unit<'a>, wanted: &Wanted, mut take: impl FnMut(usize, Entry<'a>) -> Flow) -> Flow {
+fn matching_entries<'a>(
+    unit: &Unit<'a>,
+    predicate: &ScanPredicate,
+    mut take: impl FnMut(usize, Entry<'a>) -> Flow,
+) -> Flow {
     let Some(group) = unit.group.map(|group| &**group.group) else { return Flow::Continue(()) };
-    let topics = &wanted.topics;
+    let topics = &predicate.topics;
     if !topics.is_any() && !group.topic_names().any(|topic| topics.includes(topic)) {
         return Flow::Continue(());
     }
     let topics = topics.mask(group.topic_names());
     let takes = |entry: &Entry<'a>| {
         topics.as_ref().is_none_or(|topics| topics.get(entry.topic_index) == Some(&true))
-            && wanted.has_partition(entry.row.partition)
+            && predicate.has_partition(entry.row.partition)
     };
     let mut sorted: Vec<(usize, Entry<'a>)> = vec![];
     group.each_entry(unit.offsets.clone(), |position, entry| match takes(&entry) {
         false => Flow::Continue(()),
-        true if wanted.sorted => {
+        true if predicate.sorted => {
             sorted.push((position, entry));
             Flow::Continue(())
         }
@@ -98,7 +102,7 @@ fn entries<'a>(unit: &Unit<'a>, wanted: &Wanted, mut take: impl FnMut(usize, Ent
 }
 
 /// Returns a count or size, limited to the largest SQL integer.
-fn whole(number: impl TryInto<i64>) -> i64 {
+fn saturating_i64(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
@@ -109,7 +113,7 @@ const OBSERVED_AT: &str =
 const GROUP_ID: (&str, &str) = ("group_id", "Group id");
 
 /// Returns the first columns of tables about groups.
-fn of_group<T: Table>(
+fn group_columns<T: Table>(
     group: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> GroupCut<'r> + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
     Columns::default()
@@ -119,7 +123,7 @@ fn of_group<T: Table>(
 }
 
 /// Returns the first columns of tables about committed offsets.
-fn of_offset<T: Table>(
+fn offset_columns<T: Table>(
     offset: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> (GroupCut<'r>, Entry<'r>) + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
     Columns::default()

@@ -20,7 +20,7 @@ pub(super) use definitions::ALL as DEFINITIONS;
 
 /// The definition of a view.
 #[derive(Debug)]
-pub(super) struct Definition {
+pub(super) struct ViewDefinition {
     pub(super) name: &'static str,
     pub(super) comment: &'static str,
     /// The statement. It reads tables, and views defined before this one.
@@ -32,13 +32,13 @@ pub(super) struct Definition {
 /// A planned view.
 #[derive(Debug)]
 pub(super) struct View {
-    pub(super) definition: &'static Definition,
+    pub(super) definition: &'static ViewDefinition,
     pub(super) plan: LogicalPlan,
     /// Number of tables that its plan reads.
     pub(super) relations: usize,
 }
 
-impl Definition {
+impl ViewDefinition {
     /// Plans the view's statement, and adds the comments to its columns.
     async fn plan(&self, state: &SessionState) -> Result<LogicalPlan> {
         let plan = state.statement_to_plan(state.sql_to_statement(self.sql, &Dialect::Generic)?).await?;
@@ -61,7 +61,7 @@ impl View {
     ///
     /// # Errors
     /// The statement is wrong, or its columns do not match their descriptions.
-    pub(super) fn new(definition: &'static Definition, state: &SessionState) -> Result<Self> {
+    pub(super) fn new(definition: &'static ViewDefinition, state: &SessionState) -> Result<Self> {
         // Planning never waits, since all tables are in memory.
         let plan = definition.plan(state).now_or_never();
         let plan = plan.unwrap_or_else(|| Err(DataFusionError::Internal("planning did not finish".to_owned())))?;

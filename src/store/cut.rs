@@ -28,7 +28,7 @@ use super::{
 use crate::{
     clock::Ticks,
     model::{Millis, Name},
-    work::Status,
+    work::WorkStatus,
 };
 
 /// One source's part of a cut, with the log ends of its cluster.
@@ -291,7 +291,7 @@ pub struct Cut {
     /// Bytes that only readers retained.
     pub held_bytes: usize,
     /// Status of the server's own work.
-    pub work: Status,
+    pub work: WorkStatus,
     /// The loaded sources, by cluster; the cluster's own source comes first.
     pub clusters: Vec<SourceCut>,
     /// The sources that are not loaded. Only tables about the server itself read them.

@@ -18,7 +18,7 @@ use std::{
 use once_cell::race::OnceBox;
 use parking_lot::Mutex;
 
-use crate::work::{Cancel, Ended};
+use crate::work::{CancelHandle, EndReason};
 
 /// Bytes of the two counters of an `Arc`.
 const COUNTERS: usize = 2 * size_of::<usize>();
@@ -39,7 +39,7 @@ pub struct Held {
 #[derive(Clone, Debug)]
 struct Pinned {
     value: Weak<dyn Retains>,
-    cancel: Cancel,
+    cancel: CancelHandle,
 }
 
 /// A value that readers can pin.
@@ -53,7 +53,7 @@ pub trait Retains: Send + Sync + std::fmt::Debug + 'static {
 #[derive(Debug)]
 pub struct Pin<T> {
     value: Arc<T>,
-    cancel: Cancel,
+    cancel: CancelHandle,
 }
 
 impl<T> Pin<T> {
@@ -65,7 +65,7 @@ impl<T> Pin<T> {
 
     /// Returns the cancel handle of the reader.
     #[must_use]
-    pub fn cancel(&self) -> &Cancel {
+    pub fn cancel(&self) -> &CancelHandle {
         &self.cancel
     }
 }
@@ -93,7 +93,7 @@ impl Held {
 
     /// Pins a value for a reader.
     #[must_use]
-    pub fn pin<T: Retains>(&self, value: impl Into<Arc<T>>, cancel: &Cancel) -> Pin<T> {
+    pub fn pin<T: Retains>(&self, value: impl Into<Arc<T>>, cancel: &CancelHandle) -> Pin<T> {
         let value = value.into();
         let pinned: Weak<dyn Retains> = Arc::<T>::downgrade(&value);
         let mut pins = self.pins.lock();
@@ -127,7 +127,7 @@ impl Held {
         while let Some(cap) = self.cap.get().filter(|_| self.is_exceeded()) {
             let Some((bytes, cancel)) = self.greatest() else { return };
             if cancel.reason().is_none() {
-                cancel.end(Ended::Retained { bytes, cap: *cap });
+                cancel.end(EndReason::Retained { bytes, cap: *cap });
             }
             // One reader at a time: a cancelled reader needs a moment to drop its pin, and no other is cancelled
             // meanwhile.
@@ -136,7 +136,7 @@ impl Held {
     }
 
     /// Returns the pin that retains the most; of several, the oldest.
-    fn greatest(&self) -> Option<(usize, Cancel)> {
+    fn greatest(&self) -> Option<(usize, CancelHandle)> {
         // The lock is released first, because counting walks every pinned value.
         let pins = self.pins.lock().clone();
         let retained = pins.iter().rev().filter_map(|pin| Some((pin.value.upgrade()?.retained(), pin)));
@@ -280,7 +280,7 @@ mod tests {
     fn beyond_the_cap_the_reader_that_retains_the_most_is_ended_and_no_other() {
         let held = Arc::new(Held::default());
         held.set_cap(3 * BARE);
-        let endless = || Cancel::within(Duration::MAX);
+        let endless = || CancelHandle::within(Duration::MAX);
         let [innocent, first, most] = [endless(), endless(), endless()];
         let mut versions: Vec<_> = (0..4).map(|_| text(0)).collect();
         // The first reader is the oldest, but the version that it reads does not change.
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!((first_pin.retained(), most_pin.retained()), (BARE, 4 * BARE));
         until("a reader to be cancelled", || most.reason().is_some());
         // The bytes are counted a moment before the version is marked as retained.
-        let reasons = [3, 4].map(|versions| Some(Ended::Retained { bytes: versions * BARE, cap: 3 * BARE }));
+        let reasons = [3, 4].map(|versions| Some(EndReason::Retained { bytes: versions * BARE, cap: 3 * BARE }));
         assert!(reasons.contains(&most.reason()), "{:?}", most.reason());
         drop(most_pin);
         until("its bytes to be released", || held.bytes() == BARE);

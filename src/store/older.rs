@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     model::{Millis, Name, SourceId},
-    work::Cancel,
+    work::CancelHandle,
 };
 
 /// Why a read of samples ends early.
@@ -103,7 +103,7 @@ impl Drop for Reserved {
 #[derive(Clone, Debug, Default)]
 pub struct Bounds {
     /// The cancel handle of the read.
-    pub cancel: Cancel,
+    pub cancel: CancelHandle,
     /// The memory budget; `None` is unlimited.
     pub budget: Option<Arc<dyn Budget>>,
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The reason why work was ended before it was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
+pub enum EndReason {
     /// The deadline passed.
     #[error("not done within {0:?}, the deadline of the call or of the server")]
     Deadline(Duration),
@@ -57,12 +57,12 @@ pub enum Ended {
 
 /// The cancel handle of running work: a deadline, and a reason to end earlier. Clones share both.
 #[derive(Clone, Debug)]
-pub struct Cancel(Arc<Inner>);
+pub struct CancelHandle(Arc<CancelState>);
 
 #[derive(Debug)]
-struct Inner {
+struct CancelState {
     /// The first reason given.
-    reason: OnceLock<Ended>,
+    reason: OnceLock<EndReason>,
     /// Cancelled when the work must end before its deadline.
     ended: CancellationToken,
     deadline: Instant,
@@ -70,14 +70,14 @@ struct Inner {
     timeout: Duration,
 }
 
-impl Default for Cancel {
+impl Default for CancelHandle {
     /// Returns a handle without a deadline.
     fn default() -> Self {
-        Self::until(CancellationToken::new())
+        Self::with_token(CancellationToken::new())
     }
 }
 
-impl Cancel {
+impl CancelHandle {
     /// Returns a handle with a deadline `timeout` from now.
     #[must_use]
     pub fn within(timeout: Duration) -> Self {
@@ -86,7 +86,7 @@ impl Cancel {
 
     /// Returns a handle that ends the work when `token` is cancelled.
     #[must_use]
-    pub fn until(token: CancellationToken) -> Self {
+    pub fn with_token(token: CancellationToken) -> Self {
         Self::new(Duration::MAX, token)
     }
 
@@ -95,11 +95,11 @@ impl Cancel {
         // A deadline that cannot be represented is replaced by one in a century.
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(3_155_760_000));
-        Self(Arc::new(Inner { reason: OnceLock::new(), ended, deadline, timeout }))
+        Self(Arc::new(CancelState { reason: OnceLock::new(), ended, deadline, timeout }))
     }
 
     /// Ends the work for a reason, unless it was ended before. After the deadline, the deadline is the reason.
-    pub fn end(&self, reason: Ended) {
+    pub fn end(&self, reason: EndReason) {
         let _ = self.0.reason.set(self.reason().unwrap_or(reason));
         self.0.ended.cancel();
     }
@@ -107,11 +107,11 @@ impl Cancel {
     /// Returns why the work must end, or `None` while it may run.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "limits the run time; not part of an answer")]
-    pub fn reason(&self) -> Option<Ended> {
+    pub fn reason(&self) -> Option<EndReason> {
         match self.0.reason.get() {
             Some(reason) => Some(reason.clone()),
-            None if Instant::now() >= self.0.deadline => Some(self.late()),
-            None => self.0.ended.is_cancelled().then_some(Ended::Cancelled),
+            None if Instant::now() >= self.0.deadline => Some(self.deadline_reason()),
+            None => self.0.ended.is_cancelled().then_some(EndReason::Cancelled),
         }
     }
 
@@ -119,7 +119,7 @@ impl Cancel {
     ///
     /// # Errors
     /// The reason why the work must end.
-    pub fn check(&self) -> Result<(), Ended> {
+    pub fn check(&self) -> Result<(), EndReason> {
         self.reason().map_or(Ok(()), Err)
     }
 
@@ -127,9 +127,9 @@ impl Cancel {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn ended(&self) -> Ended {
+    pub async fn ended(&self) -> EndReason {
         let _ = timeout_at(self.0.deadline.into(), self.0.ended.cancelled()).await;
-        self.reason().unwrap_or_else(|| self.late())
+        self.reason().unwrap_or_else(|| self.deadline_reason())
     }
 
     /// Waits for a future, at most until the work must end.
@@ -139,7 +139,7 @@ impl Cancel {
     ///
     /// # Cancel safety
     /// As cancel safe as the future.
-    pub async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, Ended> {
+    pub async fn run_until_ended<F: Future>(&self, future: F) -> Result<F::Output, EndReason> {
         tokio::select! {
             biased;
             output = future => Ok(output),
@@ -147,8 +147,8 @@ impl Cancel {
         }
     }
 
-    fn late(&self) -> Ended {
-        Ended::Deadline(self.0.timeout)
+    fn deadline_reason(&self) -> EndReason {
+        EndReason::Deadline(self.0.timeout)
     }
 }
 

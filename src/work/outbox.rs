@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
-use super::Ended;
+use super::EndReason;
 
 /// The writing end. Dropping it before [`Outbox::complete`] discards the unread items, so that a client that does not
 /// read retains no memory.
@@ -26,7 +26,7 @@ pub struct Inbox<T>(Arc<Shared<T>>);
 
 #[derive(Debug)]
 struct Shared<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<OutboxState<T>>,
     /// Notified when an item was read or the reader was dropped.
     read: Notify,
     /// Maximum bytes of unread items; one item may be larger.
@@ -34,7 +34,7 @@ struct Shared<T> {
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct OutboxState<T> {
     /// Unread items, each with its bytes.
     items: VecDeque<(T, usize)>,
     /// Bytes of the unread items.
@@ -49,7 +49,7 @@ struct State<T> {
 
 /// The time after which a client that reads nothing is disconnected.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct StallTimeout {
     /// The time without a read.
     pub after: Duration,
     /// The setting of the time.
@@ -60,7 +60,7 @@ pub struct Patience {
 /// their bytes as well.
 #[must_use]
 pub fn outbox<T>(max_bytes: usize, all: &Arc<AtomicUsize>) -> (Outbox<T>, Inbox<T>) {
-    let state = State { items: VecDeque::new(), bytes: 0, closed: false, reader: None, all: Arc::clone(all) };
+    let state = OutboxState { items: VecDeque::new(), bytes: 0, closed: false, reader: None, all: Arc::clone(all) };
     let shared = Arc::new(Shared { state: Mutex::new(state), read: Notify::new(), max_bytes });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
@@ -85,24 +85,24 @@ impl<T> Outbox<T> {
         Ok(())
     }
 
-    /// Queues an item as soon as there is room. `patience` limits the time between two reads of the reader.
+    /// Queues an item as soon as there is room. `stall_timeout` limits the time between two reads of the reader.
     ///
     /// # Errors
-    /// The reader was dropped, or read nothing for the time of `patience`.
-    pub async fn send(&self, item: T, bytes: usize, patience: Option<Patience>) -> Result<(), Ended> {
+    /// The reader was dropped, or read nothing for the time of `stall_timeout`.
+    pub async fn send(&self, item: T, bytes: usize, stall_timeout: Option<StallTimeout>) -> Result<(), EndReason> {
         let mut item = item;
         loop {
             // Registered before the queue is checked, so that a read in between is not missed.
             let read = self.0.read.notified();
             item = match self.try_send(item, bytes) {
                 Ok(()) => return Ok(()),
-                Err(None) => return Err(Ended::Disconnected),
+                Err(None) => return Err(EndReason::Disconnected),
                 Err(Some(item)) => item,
             };
-            match patience {
+            match stall_timeout {
                 None => read.await,
-                Some(Patience { after, setting }) => {
-                    timeout(after, read).await.map_err(|_| Ended::Stalled { after, setting })?;
+                Some(StallTimeout { after, setting }) => {
+                    timeout(after, read).await.map_err(|_| EndReason::Stalled { after, setting })?;
                 }
             }
         }
@@ -115,9 +115,9 @@ impl<T> Outbox<T> {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn room(&self) -> Result<(), Ended> {
-        let has_room = |state: &State<T>| (state.bytes < self.0.max_bytes).then_some(Ok(()));
-        self.until(|state| if state.closed { Some(Err(Ended::Disconnected)) } else { has_room(state) }).await
+    pub async fn wait_for_room(&self) -> Result<(), EndReason> {
+        let has_room = |state: &OutboxState<T>| (state.bytes < self.0.max_bytes).then_some(Ok(()));
+        self.wait_until(|state| if state.closed { Some(Err(EndReason::Disconnected)) } else { has_room(state) }).await
     }
 
     /// Waits until the answer is complete or the reader was dropped.
@@ -125,16 +125,16 @@ impl<T> Outbox<T> {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn closed(&self) {
-        self.until(|state| state.closed.then_some(())).await;
+        self.wait_until(|state| state.closed.then_some(())).await;
     }
 
-    /// Waits until `look` returns a value; it is called again after every read.
-    async fn until<S>(&self, look: impl Fn(&State<T>) -> Option<S>) -> S {
+    /// Waits until `check` returns a value; it is called again after every read.
+    async fn wait_until<S>(&self, check: impl Fn(&OutboxState<T>) -> Option<S>) -> S {
         loop {
             let read = self.0.read.notified();
-            let seen = look(&self.0.state.lock());
-            match seen {
-                Some(seen) => return seen,
+            let value = check(&self.0.state.lock());
+            match value {
+                Some(value) => return value,
                 None => read.await,
             }
         }
@@ -171,7 +171,7 @@ impl<T> Drop for Outbox<T> {
     }
 }
 
-impl<T> State<T> {
+impl<T> OutboxState<T> {
     fn clear(&mut self) {
         self.items.clear();
         self.all.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);

@@ -10,37 +10,37 @@ use crate::{call::Call, clock::Clock};
 
 struct Lab {
     admission: Admission,
-    board: Board,
+    board: StatusBoard,
     clock: Clock,
 }
 
 impl Lab {
     fn new(running: usize, waiting: usize) -> Self {
         let clock = Clock::manual(0);
-        let board = Board::default();
+        let board = StatusBoard::default();
         let admission = Admission::for_test(clock.clone(), &board);
-        admission.limit(Kind::Page, Limits { running, waiting });
-        admission.limit(Kind::Scrape, Limits { running: 1, waiting: 0 });
+        admission.limit(WorkKind::Page, KindLimits { running, waiting });
+        admission.limit(WorkKind::Scrape, KindLimits { running: 1, waiting: 0 });
         Self { admission, board, clock }
     }
 
-    async fn admit(&self, client: u8) -> Result<Job, Refused> {
+    async fn admit(&self, client: u8) -> Result<Job, WorkError> {
         let cancel = endless();
-        call(client).scope(self.admission.admit(Kind::Page, "GetOffset", &cancel)).await
+        call(client).scope(self.admission.admit(WorkKind::Page, "GetOffset", &cancel)).await
     }
 
     /// Requests a slot without waiting for it.
-    fn ask(&self, client: u8) -> tokio::task::JoinHandle<Result<Job, Refused>> {
+    fn request(&self, client: u8) -> tokio::task::JoinHandle<Result<Job, WorkError>> {
         let admission = self.admission.clone();
-        tokio::spawn(call(client).scope(async move { admission.admit(Kind::Page, "GetOffset", &endless()).await }))
+        tokio::spawn(call(client).scope(async move { admission.admit(WorkKind::Page, "GetOffset", &endless()).await }))
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> WorkStatus {
         self.board.status()
     }
 
     fn load(&self) -> (usize, usize, usize) {
-        let load = self.status().load[Kind::Page as usize];
+        let load = self.status().load[WorkKind::Page as usize];
         (load.running, load.waiting, load.unread)
     }
 }
@@ -49,8 +49,8 @@ fn call(client: u8) -> Call {
     Call::new(([10, 0, 0, client], 1).into(), "Test")
 }
 
-fn endless() -> Cancel {
-    Cancel::within(Duration::MAX)
+fn endless() -> CancelHandle {
+    CancelHandle::within(Duration::MAX)
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -63,18 +63,18 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn so_much_runs_and_so_much_waits_and_more_is_refused() {
+async fn jobs_beyond_the_limits_are_refused() {
     let lab = Lab::new(2, 1);
     let (first, second) = (lab.admit(1).await.unwrap(), lab.admit(1).await.unwrap());
-    let third = lab.ask(1);
+    let third = lab.request(1);
     until("the third to wait", || lab.load() == (2, 1, 0)).await;
     let refused = lab.admit(1).await.unwrap_err();
     let expected =
         "3 requests of kind \"page\" are already running or waiting; retry later, or raise `server.call_queue`";
     assert_eq!(refused.to_string(), expected);
-    assert_eq!(lab.status().load[Kind::Page as usize].refused, 1);
+    assert_eq!(lab.status().load[WorkKind::Page as usize].refused, 1);
     // Another kind has its own limits.
-    lab.admission.admit(Kind::Scrape, "/metrics", &endless()).await.unwrap();
+    lab.admission.admit(WorkKind::Scrape, "/metrics", &endless()).await.unwrap();
     drop(first);
     let third = third.await.unwrap().unwrap();
     assert_eq!(lab.load(), (2, 0, 0));
@@ -86,10 +86,10 @@ async fn so_much_runs_and_so_much_waits_and_more_is_refused() {
 async fn a_client_with_many_requests_delays_only_itself() {
     let lab = Lab::new(1, 600);
     let running = lab.admit(1).await.unwrap();
-    let many: Vec<_> = (0..600).map(|_| lab.ask(1)).collect();
+    let many: Vec<_> = (0..600).map(|_| lab.request(1)).collect();
     until("all to wait", || lab.load() == (1, 600, 0)).await;
     // The queue is full, so the client with the most waiters makes room.
-    let other = lab.ask(2);
+    let other = lab.request(2);
     until("one to be refused", || many.iter().any(tokio::task::JoinHandle::is_finished)).await;
     assert_eq!(lab.load(), (1, 600, 0));
     drop(running);
@@ -108,25 +108,25 @@ async fn a_client_with_many_requests_delays_only_itself() {
 }
 
 #[tokio::test]
-async fn work_whose_client_left_gives_its_place_in_the_queue() {
+async fn a_job_leaves_the_queue_when_its_client_disconnects() {
     let lab = Lab::new(1, 1);
     let running = lab.admit(1).await.unwrap();
-    let gone = lab.ask(1);
+    let gone = lab.request(1);
     until("it to wait", || lab.load() == (1, 1, 0)).await;
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
-    let next = lab.ask(1);
+    let next = lab.request(1);
     tokio::task::yield_now().await;
     drop(running);
     next.await.unwrap().unwrap();
-    let late = Cancel::within(Duration::ZERO);
+    let late = CancelHandle::within(Duration::ZERO);
     let _running = lab.admit(1).await.unwrap();
-    let refused = lab.admission.admit(Kind::Page, "late", &late).await.unwrap_err();
-    assert!(matches!(refused, Refused::Ended(Ended::Deadline(_))), "{refused}");
+    let refused = lab.admission.admit(WorkKind::Page, "late", &late).await.unwrap_err();
+    assert!(matches!(refused, WorkError::Ended(EndReason::Deadline(_))), "{refused}");
 }
 
 #[tokio::test]
-async fn a_walk_ends_when_its_client_leaves() {
+async fn a_job_ends_when_its_client_disconnects() {
     let lab = Lab::new(1, 0);
     let job = lab.admit(1).await.unwrap();
     let (begun, begins) = mpsc::channel();
@@ -143,22 +143,22 @@ async fn a_walk_ends_when_its_client_leaves() {
 }
 
 #[tokio::test]
-async fn a_panic_is_told_and_costs_no_turn() {
+async fn a_panic_is_reported_and_frees_its_slot() {
     let lab = Lab::new(1, 0);
     let walked = lab.admit(1).await.unwrap().run(|_| panic!("a test")).await;
-    assert!(matches!(walked, Err::<(), _>(Refused::Panicked)));
+    assert!(matches!(walked, Err::<(), _>(WorkError::Panicked)));
     until("the turn to be free", || lab.load() == (0, 0, 0)).await;
     assert_eq!(lab.admit(1).await.unwrap().run(|_| 5).await.unwrap(), 5);
 }
 
 #[tokio::test]
-async fn work_that_waits_for_its_reader_gives_up_its_turn() {
+async fn a_job_that_waits_for_its_reader_gives_up_its_slot() {
     let lab = Lab::new(1, 0);
     let (outbox, inbox) = outbox(1, &Arc::default());
     let job = lab.admit(1).await.unwrap();
     let call = tokio::spawn(job.run(move |job| {
-        let patience = Patience { after: Duration::from_secs(3600), setting: "x" };
-        (0..3).try_for_each(|item| job.send_blocking(&outbox, item, 1, patience)).unwrap();
+        let stall_timeout = StallTimeout { after: Duration::from_secs(3600), setting: "x" };
+        (0..3).try_for_each(|item| job.send_blocking(&outbox, item, 1, stall_timeout)).unwrap();
         outbox.complete();
     }));
     until("it to wait for its reader", || lab.load() == (0, 0, 1)).await;
@@ -172,10 +172,10 @@ async fn work_that_waits_for_its_reader_gives_up_its_turn() {
 }
 
 #[tokio::test]
-async fn work_that_does_not_end_is_abandoned_and_named() {
+async fn a_job_that_does_not_end_is_abandoned_and_named() {
     let lab = Lab::new(1, 10);
     let mut stuck = vec![];
-    for number in 1..=MOST_ABANDONED {
+    for number in 1..=MAX_ABANDONED {
         let job = lab.admit(1).await.unwrap();
         let cancel = job.cancel().clone();
         let (release, released) = mpsc::channel::<()>();
@@ -186,19 +186,19 @@ async fn work_that_does_not_end_is_abandoned_and_named() {
             let _ = released.recv();
         }));
         tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
-        cancel.end(Ended::Cancelled);
-        assert!(matches!(call.await.unwrap(), Err(Refused::Ended(Ended::Cancelled))), "the client does not wait");
-        lab.admission.look();
+        cancel.end(EndReason::Cancelled);
+        assert!(matches!(call.await.unwrap(), Err(WorkError::Ended(EndReason::Cancelled))), "the client does not wait");
+        lab.admission.run_watchdog();
         lab.clock.advance(1_900);
-        lab.admission.look();
+        lab.admission.run_watchdog();
         assert_eq!((lab.load().0, lab.status().abandoned.len()), (1, number - 1), "not abandoned before 2 s");
         lab.clock.advance(200);
-        lab.admission.look();
+        lab.admission.run_watchdog();
         assert_eq!((lab.load().0, lab.status().abandoned.len()), (0, number), "an abandoned job is not running");
     }
     assert!(lab.status().is_full());
     let refused = lab.admit(1).await.unwrap_err().to_string();
-    lab.admission.admit(Kind::Scrape, "/metrics", &endless()).await.expect("scrapes are admitted");
+    lab.admission.admit(WorkKind::Scrape, "/metrics", &endless()).await.expect("scrapes are admitted");
     let expected = "no new work is admitted: 4 cancelled jobs are still running: page: GetOffset (for ";
     assert!(refused.starts_with(expected), "{refused}");
     stuck.clear();
@@ -208,12 +208,12 @@ async fn work_that_does_not_end_is_abandoned_and_named() {
 }
 
 #[tokio::test]
-async fn a_board_shows_an_admission_and_none_when_it_is_gone() {
-    let board = Board::default();
-    assert_eq!(board.status(), Status::default());
+async fn a_board_shows_the_status_until_the_admission_is_dropped() {
+    let board = StatusBoard::default();
+    assert_eq!(board.status(), WorkStatus::default());
     let admission = Admission::new(Clock::system(), 2, &board).unwrap();
-    admission.admit(Kind::Statement, "SELECT 1", &endless()).await.unwrap().run(|_| ()).await.unwrap();
+    admission.admit(WorkKind::Statement, "SELECT 1", &endless()).await.unwrap().run(|_| ()).await.unwrap();
     until("its threads", || board.status().threads == 2).await;
     drop(admission);
-    until("it to be gone", || board.status() == Status::default()).await;
+    until("it to be gone", || board.status() == WorkStatus::default()).await;
 }

@@ -14,7 +14,7 @@ use offsetd::store::Store;
 use offsetd::store::event::{Event, EventKind};
 use offsetd::store::group::Commit;
 use offsetd::store::writer::{ShardWriter, SourceWriter};
-use offsetd::work::{Ended, Refused};
+use offsetd::work::{EndReason, WorkError};
 use tokio::runtime::Runtime;
 
 use crate::made::{self, Committed};
@@ -261,7 +261,7 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
         lab.runtime.block_on(lab.engine.run(statement)).is_ok()
     });
     let told = std::iter::from_fn(|| lab.next(&mut stalled)).find_map(Result::err).unwrap();
-    assert!(matches!(told, SqlError::Refused(Refused::Ended(Ended::Stalled { .. }))), "{told}");
+    assert!(matches!(told, SqlError::Work(WorkError::Ended(EndReason::Stalled { .. }))), "{told}");
     assert!(told.to_string().contains("sql.stall_timeout"), "{told}");
     assert!(lab.next(&mut stalled).is_none());
 }
@@ -293,7 +293,7 @@ fn beyond_the_cap_on_old_versions_the_statement_that_retains_the_most_is_ended_a
     assert!(lab.store.held().bytes() > 0, "the newer statement retains its cut");
     // Batches that were computed before the end may still arrive.
     let told = std::iter::from_fn(|| lab.next(&mut oldest)).find_map(Result::err).unwrap();
-    assert!(matches!(told, SqlError::Refused(Refused::Ended(Ended::Retained { .. }))), "{told}");
+    assert!(matches!(told, SqlError::Work(WorkError::Ended(EndReason::Retained { .. }))), "{told}");
     assert!(told.to_string().contains("sql.max_held_bytes"), "{told}");
     let mut rows = 0;
     while let Some(batch) = lab.next(&mut newer) {

@@ -286,7 +286,7 @@ fn status_and_metrics_tell_of_each_source() {
     // Nothing was loaded, so no log partition has a target.
     let kafka = ("kafka", "kafka", Some("log"), "loading", 3, 3, None);
     assert_eq!(told, [kafka, ("redis", "redis", None, "live", 3, 4, Some(1))]);
-    let cancel = offsetd::work::Cancel::default();
+    let cancel = offsetd::work::CancelHandle::default();
     let mut page = String::new();
     let scrape = Scrape::new(&lab.store, Parameters::default(), false).unwrap();
     scrape.write(&lab.store, &scrape.pin(&lab.store, &cancel), &mut |text| {
@@ -313,7 +313,7 @@ fn dialects_of_peers_show_the_cluster_alone_unless_a_source_is_named() {
         let parameters = Parameters { dialect, source: source.map(str::to_owned), ..Parameters::default() };
         let scrape = Scrape::new(&lab.store, parameters, false).unwrap();
         let mut page = String::new();
-        scrape.write(&lab.store, &scrape.pin(&lab.store, &offsetd::work::Cancel::default()), &mut |text| {
+        scrape.write(&lab.store, &scrape.pin(&lab.store, &offsetd::work::CancelHandle::default()), &mut |text| {
             page.push_str(&text);
             true
         });

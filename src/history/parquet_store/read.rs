@@ -84,7 +84,7 @@ struct ReadState {
 impl ReadState {
     /// Blocks the current thread until a future completes or the read is cancelled. The thread may belong to a runtime.
     fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, ReadError> {
-        let done = tokio::task::block_in_place(|| self.handle.block_on(self.bounds.cancel.in_time(work)));
+        let done = tokio::task::block_in_place(|| self.handle.block_on(self.bounds.cancel.run_until_ended(work)));
         done.map_err(|_| ReadError::Stopped)
     }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     store::older::{Bounds, FixedBudget},
-    work::Cancel,
+    work::CancelHandle,
 };
 
 mod damage;
@@ -212,7 +212,7 @@ fn a_read_starts_at_the_requested_group_and_ends_when_cancelled() {
     };
     assert_eq!(groups(Question { first: "b".to_owned(), ..question(START..=START) }), ["b", "c"]);
     let gone = CancellationToken::new();
-    let bounds = Bounds { cancel: Cancel::until(gone.clone()), budget: None };
+    let bounds = Bounds { cancel: CancelHandle::with_token(gone.clone()), budget: None };
     let mut older = history_store.ask(Question { bounds: bounds.clone(), ..question(START..=START) }).unwrap().unwrap();
     assert_eq!(older.times, [START]);
     gone.cancel();

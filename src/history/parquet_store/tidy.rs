@@ -20,7 +20,7 @@ use super::{
 use crate::{
     model::{Millis, Name, SourceId},
     store::older::{Archived, Bounds},
-    work::Cancel,
+    work::CancelHandle,
 };
 
 fn key(of: &Archived) -> (&str, &str, i32) {
@@ -88,7 +88,7 @@ impl TidyRound {
 
     /// Reads all keys of files of one source, until the round is stopped. Blocks; must not be called from async code.
     pub(super) fn read_keys(&self, source: SourceId, files: Vec<SampleFile>) -> Result<MergedKeys, ParquetStoreError> {
-        let bounds = Bounds { cancel: Cancel::until(self.stop.clone()), budget: None };
+        let bounds = Bounds { cancel: CancelHandle::with_token(self.stop.clone()), budget: None };
         self.history_store.read_files(&self.store, source, files, bounds)
     }
 

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn one_address_takes_half_of_the_places_and_no_more() {
     let handshakes = Handshakes::new(4);
-    let at = |last: u8| Client::at([10, 0, 0, last].into());
+    let at = |last: u8| ClientOrigin::of([10, 0, 0, last].into());
     let (busy, other) = (at(1), at(2));
     let place = |client| handshakes.place(client).now_or_never().flatten();
     let mut taken: Vec<_> = (0..2).map(|_| place(busy).unwrap()).collect();

@@ -42,31 +42,31 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "burrow_kafka_consumer_lag_total",
         "The sum of all partition current lag values for the group",
-        Over::Group(GROUP, |row| row.lag.map(integer)),
+        FamilyRows::Group(GROUP, |row| row.lag.map(integer)),
     ),
     gauge(
         "burrow_kafka_consumer_status",
         "The status of the consumer group. It is calculated from the highest status for the individual partitions.",
-        Over::Group(GROUP, |row| group_status(row.status)),
+        FamilyRows::Group(GROUP, |row| group_status(row.status)),
     ),
     gauge(
         "burrow_kafka_topic_partition_status",
         "The status of topic partition. It is calculated from the highest status for the individual partitions.",
-        Over::Offset(SHARED, OWN, |fact| status(fact.status())),
+        FamilyRows::Offset(SHARED, OWN, |fact| status(fact.status())),
     ),
     gauge(
         "burrow_kafka_consumer_current_offset",
         "Latest offset that Burrow is storing for this partition",
-        Over::Offset(SHARED, OWN, |fact| Some(integer(fact.entry.row.committed_offset))),
+        FamilyRows::Offset(SHARED, OWN, |fact| Some(integer(fact.entry.row.committed_offset))),
     ),
     gauge(
         "burrow_kafka_consumer_partition_lag",
         "Number of messages the consumer group is behind by for a partition as reported by Burrow",
-        Over::Offset(SHARED, OWN, |fact| fact.lag().lag.ok().map(integer)),
+        FamilyRows::Offset(SHARED, OWN, |fact| fact.lag().lag.ok().map(integer)),
     ),
     gauge(
         "burrow_kafka_topic_partition_offset",
         "Latest offset the topic that Burrow is storing for this partition",
-        Over::Partition(PARTITION, |row| known(row.value.log_end)),
+        FamilyRows::Partition(PARTITION, |row| known(row.value.log_end)),
     ),
 ];

@@ -26,48 +26,48 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "kafka_brokers",
         "Number of Brokers in the Kafka Cluster.",
-        Over::Cluster(&[], |row| row.placement.broker_count().map(|count| integer(count.into()))),
+        FamilyRows::Cluster(&[], |row| row.placement.broker_count().map(|count| integer(count.into()))),
     ),
-    gauge("kafka_broker_info", "Information about the Kafka Broker.", Over::Broker(BROKER, |_| Some(integer(1)))),
+    gauge("kafka_broker_info", "Information about the Kafka Broker.", FamilyRows::Broker(BROKER, |_| Some(integer(1)))),
     gauge(
         "kafka_topic_partitions",
         "Number of partitions for this Topic",
-        Over::Topic(TOPIC, |row| i64::try_from(row.topic.partitions.len()).ok().map(integer)),
+        FamilyRows::Topic(TOPIC, |row| i64::try_from(row.topic.partitions.len()).ok().map(integer)),
     ),
     gauge(
         "kafka_topic_partition_current_offset",
         "Current Offset of a Broker at Topic/Partition",
-        Over::Partition(PARTITION, |row| known(row.value.log_end)),
+        FamilyRows::Partition(PARTITION, |row| known(row.value.log_end)),
     ),
     gauge(
         "kafka_topic_partition_oldest_offset",
         "Oldest Offset of a Broker at Topic/Partition",
-        Over::Partition(PARTITION, |row| known(row.value.log_start)),
+        FamilyRows::Partition(PARTITION, |row| known(row.value.log_start)),
     ),
     gauge(
         "kafka_topic_partition_leader",
         "Leader Broker ID of this Topic/Partition",
-        Over::Partition(PARTITION, |row| row.partition.leader.map(|leader| integer(leader.into()))),
+        FamilyRows::Partition(PARTITION, |row| row.partition.leader.map(|leader| integer(leader.into()))),
     ),
     gauge(
         "kafka_topic_partition_replicas",
         "Number of Replicas for this Topic/Partition",
-        Over::Partition(PARTITION, |row| Some(integer(row.replicas?.count.into()))),
+        FamilyRows::Partition(PARTITION, |row| Some(integer(row.replicas?.count.into()))),
     ),
     gauge(
         "kafka_topic_partition_in_sync_replica",
         "Number of In-Sync Replicas for this Topic/Partition",
-        Over::Partition(PARTITION, |row| Some(integer(row.replicas?.in_sync.into()))),
+        FamilyRows::Partition(PARTITION, |row| Some(integer(row.replicas?.in_sync.into()))),
     ),
     gauge(
         "kafka_topic_partition_leader_is_preferred",
         "1 if Topic/Partition is using the Preferred Broker",
-        Over::Partition(PARTITION, |row| Some(flag(row.replicas?.is_preferred_leader))),
+        FamilyRows::Partition(PARTITION, |row| Some(flag(row.replicas?.is_preferred_leader))),
     ),
     gauge(
         "kafka_topic_partition_under_replicated_partition",
         "1 if Topic/Partition is under Replicated",
-        Over::Partition(PARTITION, |row| {
+        FamilyRows::Partition(PARTITION, |row| {
             let replicas = row.replicas?;
             Some(flag(replicas.in_sync < replicas.count))
         }),
@@ -75,31 +75,31 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "kafka_consumergroup_current_offset",
         "Current Offset of a ConsumerGroup at Topic/Partition",
-        Over::Offset(SHARED, OWN, |fact| Some(integer(fact.entry.row.committed_offset))),
+        FamilyRows::Offset(SHARED, OWN, |fact| Some(integer(fact.entry.row.committed_offset))),
     ),
     gauge(
         "kafka_consumergroup_lag",
         "Current Approximate Lag of a ConsumerGroup at Topic/Partition",
-        Over::Offset(SHARED, OWN, |fact| fact.lag().lag.ok().map(integer)),
+        FamilyRows::Offset(SHARED, OWN, |fact| fact.lag().lag.ok().map(integer)),
     ),
     gauge(
         "kafka_consumergroup_current_offset_sum",
         "Current Offset of a ConsumerGroup at Topic for all partitions",
-        Over::GroupTopic(GROUP_TOPIC, |row| Some(integer(row.offsets))),
+        FamilyRows::GroupTopic(GROUP_TOPIC, |row| Some(integer(row.offsets))),
     ),
     gauge(
         "kafka_consumergroup_lag_sum",
         "Current Approximate Lag of a ConsumerGroup at Topic for all partitions",
-        Over::GroupTopic(GROUP_TOPIC, |row| row.lag.map(integer)),
+        FamilyRows::GroupTopic(GROUP_TOPIC, |row| row.lag.map(integer)),
     ),
     gauge(
         "kafka_consumergroup_members",
         "Amount of members in a consumer group",
-        Over::BareGroup(GROUP, |row| row.members.map(|members| integer(members.into()))),
+        FamilyRows::BareGroup(GROUP, |row| row.members.map(|members| integer(members.into()))),
     ),
     gauge(
         "kafka_consumergroupzookeeper_lag_zookeeper",
         "Current Approximate Lag(zookeeper) of a ConsumerGroup at Topic/Partition",
-        Over::Nothing,
+        FamilyRows::Nothing,
     ),
 ];

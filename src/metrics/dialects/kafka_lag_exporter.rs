@@ -38,44 +38,52 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "kafka_partition_latest_offset",
         "Latest offset of a partition",
-        Over::Partition(PARTITION, |row| known(row.value.log_end)),
+        FamilyRows::Partition(PARTITION, |row| known(row.value.log_end)),
     ),
     gauge(
         "kafka_partition_earliest_offset",
         "Earliest offset of a partition",
-        Over::Partition(PARTITION, |row| known(row.value.log_start)),
+        FamilyRows::Partition(PARTITION, |row| known(row.value.log_start)),
     ),
     gauge(
         "kafka_consumergroup_group_offset",
         "Last group consumed offset of a partition",
-        Over::Offset(SHARED, OWN, |fact| Some(integer(fact.entry.row.committed_offset))),
+        FamilyRows::Offset(SHARED, OWN, |fact| Some(integer(fact.entry.row.committed_offset))),
     ),
     gauge(
         "kafka_consumergroup_group_lag",
         "Group offset lag of a partition",
-        Over::Offset(SHARED, OWN, |fact| count(fact.lag().lag.ok())),
+        FamilyRows::Offset(SHARED, OWN, |fact| count(fact.lag().lag.ok())),
     ),
     gauge(
         "kafka_consumergroup_group_lag_seconds",
         "Group time lag of a partition",
-        Over::Offset(SHARED, OWN, |fact| seconds(fact.lag_seconds())),
+        FamilyRows::Offset(SHARED, OWN, |fact| seconds(fact.lag_seconds())),
     ),
-    gauge("kafka_consumergroup_group_max_lag", "Max group offset lag", Over::Group(GROUP, |row| count(row.max_lag))),
+    gauge(
+        "kafka_consumergroup_group_max_lag",
+        "Max group offset lag",
+        FamilyRows::Group(GROUP, |row| count(row.max_lag)),
+    ),
     gauge(
         "kafka_consumergroup_group_max_lag_seconds",
         "Max group time lag",
-        Over::Group(GROUP, |row| seconds(row.max_lag_seconds)),
+        FamilyRows::Group(GROUP, |row| seconds(row.max_lag_seconds)),
     ),
-    gauge("kafka_consumergroup_group_sum_lag", "Sum of group offset lag", Over::Group(GROUP, |row| count(row.lag))),
+    gauge(
+        "kafka_consumergroup_group_sum_lag",
+        "Sum of group offset lag",
+        FamilyRows::Group(GROUP, |row| count(row.lag)),
+    ),
     gauge(
         "kafka_consumergroup_group_topic_sum_lag",
         "Sum of group offset lag across topic partitions",
-        Over::GroupTopic(GROUP_TOPIC, |row| count(row.lag)),
+        FamilyRows::GroupTopic(GROUP_TOPIC, |row| count(row.lag)),
     ),
     // offsetd does not poll groups, so there is no time to report.
     gauge(
         "kafka_consumergroup_poll_time_ms",
         "Group time poll time",
-        Over::Cluster(CLUSTER, |_| Some(Value::Float(f64::NAN))),
+        FamilyRows::Cluster(CLUSTER, |_| Some(Value::Float(f64::NAN))),
     ),
 ];

@@ -74,84 +74,92 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "kminion_exporter_up",
         "Build info about this Prometheus Exporter. Gauge value is 0 if one or more scrapes have failed.",
-        Over::Cluster(&[("version", |_| Cow::Borrowed(env!("CARGO_PKG_VERSION")))], |row| {
+        FamilyRows::Cluster(&[("version", |_| Cow::Borrowed(env!("CARGO_PKG_VERSION")))], |row| {
             Some(flag(row.health.reachable))
         }),
     ),
     counter(
         "kminion_exporter_offset_consumer_records_consumed_total",
         "The number of offset records that have been consumed by the internal offset consumer",
-        Over::Cluster(&[], |row| {
+        FamilyRows::Cluster(&[], |row| {
             let records: u64 = row.source.shards().iter().map(|shard| shard.progress.records()).sum();
             i64::try_from(records).ok().map(integer)
         }),
     ),
-    gauge("kminion_kafka_cluster_info", "Kafka cluster information", Over::Cluster(CLUSTER, |_| Some(integer(1)))),
-    gauge("kminion_kafka_broker_info", "Kafka broker information", Over::Broker(BROKER, |_| Some(integer(1)))),
-    gauge("kminion_kafka_topic_info", "Info labels for a given topic", Over::Topic(TOPIC_INFO, |_| Some(integer(1)))),
+    gauge(
+        "kminion_kafka_cluster_info",
+        "Kafka cluster information",
+        FamilyRows::Cluster(CLUSTER, |_| Some(integer(1))),
+    ),
+    gauge("kminion_kafka_broker_info", "Kafka broker information", FamilyRows::Broker(BROKER, |_| Some(integer(1)))),
+    gauge(
+        "kminion_kafka_topic_info",
+        "Info labels for a given topic",
+        FamilyRows::Topic(TOPIC_INFO, |_| Some(integer(1))),
+    ),
     gauge(
         "kminion_kafka_topic_partition_low_water_mark",
         "Partition Low Water Mark",
-        Over::Partition(PARTITION, |row| known(row.value.log_start)),
+        FamilyRows::Partition(PARTITION, |row| known(row.value.log_start)),
     ),
     gauge(
         "kminion_kafka_topic_partition_high_water_mark",
         "Partition High Water Mark",
-        Over::Partition(PARTITION, |row| known(row.value.log_end)),
+        FamilyRows::Partition(PARTITION, |row| known(row.value.log_end)),
     ),
     gauge(
         "kminion_kafka_topic_low_water_mark_sum",
         "Sum of all the topic's partition low water marks",
-        Over::Topic(TOPIC, |row| sum(row, |value| value.log_start)),
+        FamilyRows::Topic(TOPIC, |row| sum(row, |value| value.log_start)),
     ),
     gauge(
         "kminion_kafka_topic_high_water_mark_sum",
         "Sum of all the topic's partition high water marks",
-        Over::Topic(TOPIC, |row| sum(row, |value| value.log_end)),
+        FamilyRows::Topic(TOPIC, |row| sum(row, |value| value.log_end)),
     ),
     gauge(
         "kminion_kafka_consumer_group_info",
         "Consumer Group info metrics. It will report 1 if the group is in the stable state, otherwise 0.",
-        Over::BareGroup(GROUP_INFO, |row| Some(flag(row.state == GroupState::Stable.as_str()))),
+        FamilyRows::BareGroup(GROUP_INFO, |row| Some(flag(row.state == GroupState::Stable.as_str()))),
     ),
     gauge(
         "kminion_kafka_consumer_group_members",
         "Consumer Group member count metrics.",
-        Over::BareGroup(GROUP, |row| row.members.map(|members| integer(members.into()))),
+        FamilyRows::BareGroup(GROUP, |row| row.members.map(|members| integer(members.into()))),
     ),
     gauge(
         "kminion_kafka_consumer_group_empty_members",
         "Members of a group to which no partition is assigned",
-        Over::BareGroup(GROUP, |row| Some(integer(empty_members(row)))),
+        FamilyRows::BareGroup(GROUP, |row| Some(integer(empty_members(row)))),
     ),
     gauge(
         "kminion_kafka_consumer_group_topic_members",
         "Members of a group that have partitions of the topic",
-        Over::GroupTopic(GROUP_TOPIC, |row| Some(integer(row.assigned().0))),
+        FamilyRows::GroupTopic(GROUP_TOPIC, |row| Some(integer(row.assigned().0))),
     ),
     gauge(
         "kminion_kafka_consumer_group_topic_assigned_partitions",
         "Partitions of the topic that are assigned to members of the group",
-        Over::GroupTopic(GROUP_TOPIC, |row| Some(integer(row.assigned().1))),
+        FamilyRows::GroupTopic(GROUP_TOPIC, |row| Some(integer(row.assigned().1))),
     ),
     gauge(
         "kminion_kafka_consumer_group_topic_offset_sum",
         "The sum of all committed group offsets across all partitions in a topic",
-        Over::GroupTopic(GROUP_TOPIC, |row| Some(integer(row.offsets))),
+        FamilyRows::GroupTopic(GROUP_TOPIC, |row| Some(integer(row.offsets))),
     ),
     gauge(
         "kminion_kafka_consumer_group_topic_lag",
         "The number of messages a consumer group is lagging behind across all partitions in a topic",
-        Over::GroupTopic(GROUP_TOPIC, |row| row.lag.map(integer)),
+        FamilyRows::GroupTopic(GROUP_TOPIC, |row| row.lag.map(integer)),
     ),
     gauge(
         "kminion_kafka_consumer_group_topic_partition_lag",
         "The number of messages a consumer group is lagging behind the latest offset of a partition",
-        Over::Offset(SHARED, OWN, |fact| fact.lag().lag.ok().map(integer)),
+        FamilyRows::Offset(SHARED, OWN, |fact| fact.lag().lag.ok().map(integer)),
     ),
     counter(
         "kminion_kafka_consumer_group_offset_commits_total",
         "The number of offsets committed by a group, since the load",
-        Over::BareGroup(GROUP, |row| i64::try_from(row.group.group.live_commits).ok().map(integer)),
+        FamilyRows::BareGroup(GROUP, |row| i64::try_from(row.group.group.live_commits).ok().map(integer)),
     ),
 ];

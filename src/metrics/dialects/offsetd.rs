@@ -20,11 +20,11 @@ const WITH_STATUS: &[offset::Label] =
     &[("partition", partition_of), ("status", |fact| Cow::Borrowed(fact.status().as_str()))];
 
 const fn of_partition(name: &'static str, help: &'static str, get: partition::Get) -> Family {
-    gauge(name, help, Over::Partition(PARTITION, get))
+    gauge(name, help, FamilyRows::Partition(PARTITION, get))
 }
 
 const fn of_offset(name: &'static str, help: &'static str, own: &'static [offset::Label], get: offset::Get) -> Family {
-    gauge(name, help, Over::Offset(SHARED, own, get))
+    gauge(name, help, FamilyRows::Offset(SHARED, own, get))
 }
 
 pub(super) const FAMILIES: &[Family] = &[

@@ -78,7 +78,7 @@ fn service(store: &Arc<Store>) -> Service {
 
 fn running(service: &Service) -> usize {
     let load = service.shared.store().work().status().load;
-    load.iter().find(|load| load.kind == Kind::History).unwrap().running
+    load.iter().find(|load| load.kind == WorkKind::History).unwrap().running
 }
 
 #[tokio::test]

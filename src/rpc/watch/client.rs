@@ -10,7 +10,7 @@ use crate::{
     config,
     rpc::{paging::PageSize, proto},
     store::{Store, held::Pin, shard::ShardView},
-    work::{Cancel, Ended, Outbox, Patience},
+    work::{CancelHandle, EndReason, Outbox, StallTimeout},
 };
 
 /// Number of messages for which the byte limit of a watch has room.
@@ -26,7 +26,7 @@ pub(super) struct WatchClient {
     pub(super) outbox: Outbox<Result<proto::WatchResponse, Status>>,
     store: Arc<Store>,
     message_bytes: usize,
-    patience: Patience,
+    stall_timeout: StallTimeout,
 }
 
 impl WatchClient {
@@ -35,8 +35,8 @@ impl WatchClient {
         store: Arc<Store>,
         server: &config::Server,
     ) -> Self {
-        let patience = Patience { after: server.stall_timeout, setting: "server.stall_timeout" };
-        Self { outbox, store, message_bytes: server.watch_bytes / BUFFERED_MESSAGES, patience }
+        let stall_timeout = StallTimeout { after: server.stall_timeout, setting: "server.stall_timeout" };
+        Self { outbox, store, message_bytes: server.watch_bytes / BUFFERED_MESSAGES, stall_timeout }
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {
@@ -44,15 +44,15 @@ impl WatchClient {
     }
 
     /// Sends a message as soon as there is room for it, without a time limit.
-    pub(super) async fn send(&self, response: proto::WatchResponse) -> Result<(), Ended> {
+    pub(super) async fn send(&self, response: proto::WatchResponse) -> Result<(), EndReason> {
         let bytes = response.encoded_len();
         self.outbox.send(Ok(response), bytes, None).await
     }
 
     /// Sends a message while a view is pinned. Fails if the client does not read in time.
-    pub(super) async fn send_pinned(&self, response: proto::WatchResponse, pin: &Pinned) -> Result<(), Ended> {
+    pub(super) async fn send_pinned(&self, response: proto::WatchResponse, pin: &Pinned) -> Result<(), EndReason> {
         let bytes = response.encoded_len();
-        pin.cancel().in_time(self.outbox.send(Ok(response), bytes, Some(self.patience))).await?
+        pin.cancel().run_until_ended(self.outbox.send(Ok(response), bytes, Some(self.stall_timeout))).await?
     }
 
     pub(super) fn message(&self) -> PageSize {
@@ -61,7 +61,7 @@ impl WatchClient {
 
     /// Pins the view of a shard.
     pub(super) fn pin(&self, view: Arc<ShardView>) -> Pinned {
-        self.store.held().pin(view, &Cancel::within(self.patience.after.saturating_mul(STALL_FACTOR)))
+        self.store.held().pin(view, &CancelHandle::within(self.stall_timeout.after.saturating_mul(STALL_FACTOR)))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{BATCH, client::WatchClient, selection::WatchSelection};
 use crate::{
     rpc::{entry, filter::Filter, proto},
     store::{samples::StatusChange, source::Source},
-    work::Ended,
+    work::EndReason,
 };
 
 /// Sends the status changes that the sampler detects from now on, until the client disconnects.
@@ -17,7 +17,7 @@ pub(super) fn follow(
     selection: WatchSelection,
     filter: &Arc<Filter>,
     client: &Arc<WatchClient>,
-) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
+) -> impl Future<Output = Result<(), EndReason>> + Send + use<> {
     // Subscribe before reading the newest sequence numbers, so that no change in between is missed.
     let mut source_changes = selection.changes();
     let sources = selection.sources();
@@ -37,7 +37,7 @@ pub(super) fn follow(
                     let new: Vec<_> = sources.iter().filter(|source| is_new(source)).map(|of| (Arc::clone(of), 0)).collect();
                     sent.extend(new);
                 }
-                () = client.outbox.closed() => return Err(Ended::Disconnected),
+                () = client.outbox.closed() => return Err(EndReason::Disconnected),
             }
             for (source, sent) in &mut sent {
                 let samples = source.samples.current();

@@ -1,11 +1,11 @@
 use super::{
-    super::{table::COMMENT, views::Definition},
+    super::{table::COMMENT, views::ViewDefinition},
     *,
 };
 
 /// Plans a view over the tables alone.
-fn planned(definition: &'static Definition) -> Result<View> {
-    View::new(definition, &register(language(1), &[])?)
+fn planned(definition: &'static ViewDefinition) -> Result<View> {
+    View::new(definition, &register(base_session(1), &[])?)
 }
 
 #[test]
@@ -20,15 +20,15 @@ fn every_view_is_sound_and_every_column_has_a_comment() {
 
 #[test]
 fn a_view_stands_for_all_tables_that_it_reads() {
-    assert!(relations("consumers") >= 4, "offsets, assignments, members and groups");
-    assert!(relations("active_consumers") >= 3, "those of the view that it reads");
-    assert_eq!((relations("topics"), relations("nowhere")), (1, 1));
+    assert!(relation_count("consumers") >= 4, "offsets, assignments, members and groups");
+    assert!(relation_count("active_consumers") >= 3, "those of the view that it reads");
+    assert_eq!((relation_count("topics"), relation_count("nowhere")), (1, 1));
 }
 
 #[test]
 fn a_column_of_branches_of_several_types_has_the_type_of_its_values() {
     let sql = "SELECT CASE WHEN lag IS NULL THEN 0 ELSE lag_seconds END AS x FROM lag UNION ALL SELECT 1";
-    let definition = Box::leak(Box::new(Definition { name: "v", comment: "c", sql, columns: &[("x", "x")] }));
+    let definition = Box::leak(Box::new(ViewDefinition { name: "v", comment: "c", sql, columns: &[("x", "x")] }));
     let schema = planned(definition).unwrap().schema();
     assert_eq!(schema.field(0).data_type(), &arrow::datatypes::DataType::Float64);
 }
@@ -36,7 +36,7 @@ fn a_column_of_branches_of_several_types_has_the_type_of_its_values() {
 #[test]
 fn a_definition_that_is_wrong_is_refused() {
     let wrong = |sql, columns| {
-        let definition = Box::leak(Box::new(Definition { name: "v", comment: "c", sql, columns }));
+        let definition = Box::leak(Box::new(ViewDefinition { name: "v", comment: "c", sql, columns }));
         planned(definition).unwrap_err().to_string()
     };
     assert!(wrong("SELECT nothing FROM lag", &[("nothing", "n")]).contains("nothing"));

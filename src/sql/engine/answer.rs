@@ -9,7 +9,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use tokio::runtime::Handle;
 use tracing::{Instrument as _, Span};
 
-use super::{SqlError, outcome};
+use super::{SqlError, task_outcome};
 use crate::{
     call, config,
     store::cut::Snapshot,
@@ -51,7 +51,7 @@ pub struct Answer {
     pub schema: SchemaRef,
     pub(super) batches: Inbox<RecordBatch>,
     pub(super) stats: SharedStats,
-    pub(super) ending: Ending,
+    pub(super) log: StatementLog,
     pub(super) task: Task<Result<(), SqlError>>,
     pub(super) threads: Handle,
 }
@@ -65,18 +65,18 @@ impl Answer {
     /// # Cancel safety
     /// No batch is lost.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
-        match self.task.cancel().in_time(self.batches.next()).await {
+        match self.task.cancel().run_until_ended(self.batches.next()).await {
             Ok(Some(batch)) => {
                 call::record_rows(batch.num_rows());
-                self.ending.rows += batch.num_rows();
+                self.log.rows += batch.num_rows();
                 Some(Ok(batch))
             }
             // All batches were read, or they were discarded because the statement failed.
             Ok(None) => {
-                self.ending.outcome.get_or_insert_with(|| "ok".to_owned());
-                outcome(&mut self.task).await?.err().map(|error| Err(self.ending.fail(error)))
+                self.log.outcome.get_or_insert_with(|| "ok".to_owned());
+                task_outcome(&mut self.task).await?.err().map(|error| Err(self.log.fail(error)))
             }
-            Err(ended) => Some(Err(self.ending.fail(ended.into()))),
+            Err(ended) => Some(Err(self.log.fail(ended.into()))),
         }
     }
 
@@ -94,7 +94,7 @@ impl Answer {
             return Ok(write(batch.as_ref()));
         }
         let writing = async move { write(batch.as_ref()) };
-        let written = self.threads.spawn(writing.instrument(self.ending.span.clone())).await;
+        let written = self.threads.spawn(writing.instrument(self.log.span.clone())).await;
         written.map_err(|error| match error.is_panic() {
             true => SqlError::Internal("writing a batch panicked".to_owned()),
             false => SqlError::ShuttingDown,
@@ -104,13 +104,13 @@ impl Answer {
     /// Returns the statistics, which are complete after the last batch.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { elapsed: self.ending.started.elapsed(), ..self.stats.lock().clone() }
+        Stats { elapsed: self.log.started.elapsed(), ..self.stats.lock().clone() }
     }
 }
 
 /// Logs the end of a statement when it is dropped.
 #[derive(Debug)]
-pub(super) struct Ending {
+pub(super) struct StatementLog {
     pub(super) span: Span,
     started: Instant,
     rows: usize,
@@ -118,7 +118,7 @@ pub(super) struct Ending {
     outcome: Option<String>,
 }
 
-impl Ending {
+impl StatementLog {
     #[expect(clippy::disallowed_methods, reason = "measures the run time; not part of an answer")]
     pub(super) fn new(name: &str) -> Self {
         Self { span: call::statement_span(name), started: Instant::now(), rows: 0, outcome: None }
@@ -131,7 +131,7 @@ impl Ending {
     }
 }
 
-impl Drop for Ending {
+impl Drop for StatementLog {
     fn drop(&mut self) {
         let outcome = self.outcome.as_deref().unwrap_or("cancelled");
         call::end_statement(&self.span, self.rows, self.started.elapsed(), &outcome);
@@ -139,14 +139,14 @@ impl Drop for Ending {
 }
 
 /// The size of an answer so far, and its limits.
-pub(super) struct Size<'a> {
+pub(super) struct AnswerSize<'a> {
     max_rows: Option<usize>,
     settings: &'a config::Sql,
     pub(super) rows: usize,
     bytes: usize,
 }
 
-impl<'a> Size<'a> {
+impl<'a> AnswerSize<'a> {
     pub(super) fn new(max_rows: Option<usize>, settings: &'a config::Sql) -> Self {
         Self { max_rows, settings, rows: 0, bytes: 0 }
     }
@@ -156,7 +156,7 @@ impl<'a> Size<'a> {
     /// # Errors
     ///
     /// The answer exceeds a limit of the server.
-    pub(super) fn admit(&mut self, batch: RecordBatch) -> Result<(RecordBatch, bool), SqlError> {
+    pub(super) fn add(&mut self, batch: RecordBatch) -> Result<(RecordBatch, bool), SqlError> {
         let room = self.max_rows.map_or(usize::MAX, |max| max - self.rows);
         let cut = batch.num_rows() > room;
         let batch = if cut { batch.slice(0, room) } else { batch };

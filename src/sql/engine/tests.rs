@@ -14,13 +14,13 @@ use crate::{
     history::tests::{self, lab},
     status,
     store::older::{Older, OlderSamples, OlderStatus, Question, ReadError},
-    work::MOST_ABANDONED,
+    work::MAX_ABANDONED,
 };
 
 #[test]
 fn a_statement_is_named_by_its_start_in_one_line() {
-    assert_eq!(name("SELECT  1\n FROM x"), "SELECT 1 FROM x");
-    assert_eq!(name(&"ä ".repeat(100)).len(), 80);
+    assert_eq!(statement_name("SELECT  1\n FROM x"), "SELECT 1 FROM x");
+    assert_eq!(statement_name(&"ä ".repeat(100)).len(), 80);
 }
 
 /// A history store that answers only when it is released, even if the statement was cancelled.
@@ -71,7 +71,7 @@ async fn statements_that_cannot_be_ended_are_abandoned_and_named_and_others_run(
     let settings = config::Sql { concurrency: 1, queue: 8, ..tests::config().sql };
     let engine = Arc::new(Engine::new(Arc::clone(&lab.store), settings).unwrap());
     let (abandoned, awaited) = (|| lab.store.work().status().abandoned, || status::awaited(&lab.store, Duration::ZERO));
-    for number in 1..=MOST_ABANDONED {
+    for number in 1..=MAX_ABANDONED {
         let (engine_of_client, before) = (Arc::clone(&engine), asked.load(Ordering::Relaxed));
         let stuck = "SELECT count(lag), 'abc' FROM history";
         let client = tokio::spawn(async move { rows(&engine_of_client, stuck).await });

@@ -16,36 +16,36 @@ use datafusion::{
 
 use super::{
     memory::GUARD,
-    reading::{Reading, check},
+    statement_context::{StatementContext, check},
 };
-use crate::work::Cancel;
+use crate::work::CancelHandle;
 
 thread_local! {
     /// The account of the operator that this thread is executing.
-    static CURRENT: RefCell<Option<Arc<Account>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<OperatorAccount>>> = const { RefCell::new(None) };
 }
 
 tokio::task_local! {
     /// The cancel handle of the statement that a task plans, since DataFusion's rules have no access to it.
-    static PLANNED: Cancel;
+    static PLANNED: CancelHandle;
 }
 
 /// Runs the planning of a statement; [`check_current`] inside of it checks `cancel`.
-pub(crate) async fn planning<F: Future>(cancel: Cancel, work: F) -> F::Output {
+pub(crate) async fn plan_cancellable<F: Future>(cancel: CancelHandle, work: F) -> F::Output {
     PLANNED.scope(cancel, work).await
 }
 
 /// The account of one operator in one of its partitions.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct OperatorAccount {
     /// Bytes that functions returned for the current batch.
     reservation: MemoryReservation,
     /// Bytes of rows that are collected until they fill a batch.
-    gathered: MemoryReservation,
-    cancel: Cancel,
+    collected: MemoryReservation,
+    cancel: CancelHandle,
 }
 
-impl Account {
+impl OperatorAccount {
     /// Creates an empty account.
     ///
     /// # Errors
@@ -54,8 +54,8 @@ impl Account {
         let reservation = || MemoryConsumer::new(GUARD).register(context.memory_pool());
         Ok(Arc::new(Self {
             reservation: reservation(),
-            gathered: reservation(),
-            cancel: Reading::of(context)?.job.cancel().clone(),
+            collected: reservation(),
+            cancel: StatementContext::of(context)?.job.cancel().clone(),
         }))
     }
 
@@ -65,15 +65,15 @@ impl Account {
     }
 
     /// Runs a part of an operator's work, with `account` as the current account.
-    pub(crate) fn enter<T>(account: Option<Arc<Self>>, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn run_with<T>(account: Option<Arc<Self>>, work: impl FnOnce() -> T) -> T {
         /// Restores the previous account, even after a panic.
-        struct Before(Option<Arc<Account>>);
-        impl Drop for Before {
+        struct Restore(Option<Arc<OperatorAccount>>);
+        impl Drop for Restore {
             fn drop(&mut self) {
                 CURRENT.set(self.0.take());
             }
         }
-        let _before = Before(CURRENT.replace(account));
+        let _restore = Restore(CURRENT.replace(account));
         work()
     }
 
@@ -81,31 +81,31 @@ impl Account {
     ///
     /// # Errors
     /// The limit of the statement, or of all statements together, is exceeded.
-    pub(crate) fn charge(&self, bytes: usize) -> Result<()> {
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<()> {
         self.reservation.try_grow(bytes)
     }
 
     /// Releases some bytes of the current batch.
-    pub(crate) fn give_back(&self, bytes: usize) {
+    pub(crate) fn release(&self, bytes: usize) {
         self.reservation.shrink(bytes.min(self.reservation.size()));
     }
 
     /// Releases all bytes of the current batch.
-    pub(crate) fn clear(&self) {
+    pub(crate) fn release_all(&self) {
         self.reservation.free();
     }
 
     /// Reserves bytes of collected rows, up to `most` in all, the size of a full batch.
     ///
     /// # Errors
-    /// Those of [`Self::charge`].
-    pub(crate) fn gather(&self, bytes: usize, most: usize) -> Result<()> {
-        self.gathered.try_grow(bytes.min(most.saturating_sub(self.gathered.size())))
+    /// Those of [`Self::reserve`].
+    pub(crate) fn reserve_collected(&self, bytes: usize, most: usize) -> Result<()> {
+        self.collected.try_grow(bytes.min(most.saturating_sub(self.collected.size())))
     }
 
     /// Releases the bytes of the collected rows, which were returned as a batch.
-    pub(crate) fn emitted(&self) {
-        self.gathered.free();
+    pub(crate) fn release_collected(&self) {
+        self.collected.free();
     }
 }
 
@@ -115,7 +115,7 @@ impl Account {
 ///
 /// The reason why it must end.
 pub(crate) fn check_current() -> Result<()> {
-    match Account::current() {
+    match OperatorAccount::current() {
         Some(account) => check(&account.cancel),
         None => PLANNED.try_with(check).unwrap_or(Ok(())),
     }

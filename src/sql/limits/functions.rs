@@ -25,8 +25,8 @@ use datafusion::{
 
 use super::{
     super::error::SqlError,
-    account::{self, Account},
-    width::{self, Rows},
+    account::{self, OperatorAccount},
+    width::{self, RowSizes},
 };
 
 mod pattern;
@@ -35,10 +35,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use rewrite::HELD;
-pub(crate) use rewrite::{Bounding, checked};
+use rewrite::RESERVING;
+pub(crate) use rewrite::{BoundingRule, cancellable_filter};
 pub(crate) use table::names;
-use table::{Bound, Steps, bound};
+use table::{CostModel, Steps, cost_model};
 
 /// Maximum bytes of the results of one call for one batch.
 const RESULT_BYTES: usize = 32 * 1024 * 1024;
@@ -51,41 +51,41 @@ const ROW_STEPS: usize = 1 << 28;
 
 /// Returns the function with its limits, or unchanged if it needs none.
 pub(crate) fn bounded(function: Arc<ScalarUDF>, max_value_bytes: usize) -> Arc<ScalarUDF> {
-    match bound(function.name()) {
-        Some(bound) => Arc::new(Bounded { inner: function, bound, max: max_value_bytes }.into()),
+    match cost_model(function.name()) {
+        Some(cost_model) => Arc::new(BoundedFunction { inner: function, cost_model, max: max_value_bytes }.into()),
         None => function,
     }
 }
 
 /// Returns whether the results of a function are reserved in the account of the operator that calls it.
 pub(crate) fn is_bounded(function: &ScalarUDF) -> bool {
-    function.inner().is::<Bounded>() || function.name() == HELD
+    function.inner().is::<BoundedFunction>() || function.name() == RESERVING
 }
 
 /// A function with limits.
 #[derive(Debug)]
-struct Bounded {
+struct BoundedFunction {
     inner: Arc<ScalarUDF>,
-    bound: Bound,
+    cost_model: CostModel,
     /// Maximum bytes of one result.
     max: usize,
 }
 
-impl PartialEq for Bounded {
+impl PartialEq for BoundedFunction {
     fn eq(&self, other: &Self) -> bool {
         self.inner == other.inner && self.max == other.max
     }
 }
 
-impl Eq for Bounded {}
+impl Eq for BoundedFunction {}
 
-impl Hash for Bounded {
+impl Hash for BoundedFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.inner.hash(state);
     }
 }
 
-impl ScalarUDFImpl for Bounded {
+impl ScalarUDFImpl for BoundedFunction {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -112,20 +112,20 @@ impl ScalarUDFImpl for Bounded {
 
     /// Skipped for functions that DataFusion would replace with a call or an operator without limits.
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        match self.bound.steps {
-            Steps::Bytes | Steps::Product if !self.bound.grows => self.inner.simplify(args, info),
+        match self.cost_model.steps {
+            Steps::Bytes | Steps::Product if !self.cost_model.grows => self.inner.simplify(args, info),
             _ => Ok(ExprSimplifyResult::Original(args)),
         }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         account::check_current()?;
-        let call = Call::new(self, &args)?;
+        let call = CallSizes::new(self, &args)?;
         let is_charged = width::varies(args.return_field.data_type());
-        let account = Account::current().filter(|_| is_charged);
+        let account = OperatorAccount::current().filter(|_| is_charged);
         let (slices, expected) = call.slices()?;
         if let Some(account) = &account {
-            account.charge(expected)?;
+            account.reserve(expected)?;
         }
         let value = match slices {
             None => self.inner.invoke_with_args(args)?,
@@ -133,8 +133,8 @@ impl ScalarUDFImpl for Bounded {
         };
         if let Some(account) = &account {
             let bytes = size(&value);
-            account.charge(bytes.saturating_sub(expected))?;
-            account.give_back(expected.saturating_sub(bytes));
+            account.reserve(bytes.saturating_sub(expected))?;
+            account.release(expected.saturating_sub(bytes));
         }
         Ok(value)
     }
@@ -149,7 +149,7 @@ fn size(value: &ColumnarValue) -> usize {
 }
 
 /// Calls the function for one slice after another.
-impl Bounded {
+impl BoundedFunction {
     fn call_in_slices(&self, args: &ScalarFunctionArgs, slices: Vec<Range<usize>>) -> Result<arrow::array::ArrayRef> {
         let mut results = Vec::with_capacity(slices.len());
         for rows in slices {
@@ -172,14 +172,14 @@ impl Bounded {
 }
 
 /// The sizes of the arguments of a call, row by row.
-struct Call<'a> {
-    function: &'a Bounded,
+struct CallSizes<'a> {
+    function: &'a BoundedFunction,
     /// Bytes of each argument.
-    bytes: Vec<Rows>,
+    bytes: Vec<RowSizes>,
     /// Items of each argument that is a list.
-    items: Vec<Rows>,
+    items: Vec<RowSizes>,
     /// Values of each argument that is an integer.
-    numbers: Vec<Rows>,
+    numbers: Vec<RowSizes>,
     /// Steps for each byte of text, if the function takes a regular expression.
     pattern: usize,
     rows: usize,
@@ -215,22 +215,22 @@ impl Cost {
     }
 }
 
-impl<'a> Call<'a> {
-    fn new(function: &'a Bounded, args: &ScalarFunctionArgs) -> Result<Self> {
+impl<'a> CallSizes<'a> {
+    fn new(function: &'a BoundedFunction, args: &ScalarFunctionArgs) -> Result<Self> {
         let all_scalar = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
         let rows = if all_scalar { 1 } else { args.number_rows };
         let (mut bytes, mut items, mut numbers) = (vec![], vec![], vec![]);
         for value in &args.args {
             let array = value.to_array(1)?;
-            let of_rows = |sizes: Rows| match value {
-                ColumnarValue::Scalar(_) => Rows::All(sizes.greatest()),
+            let of_rows = |sizes: RowSizes| match value {
+                ColumnarValue::Scalar(_) => RowSizes::All(sizes.greatest()),
                 ColumnarValue::Array(_) => sizes,
             };
-            bytes.push(of_rows(Rows::bytes(array.as_ref())));
-            items.push(of_rows(Rows::leaves(array.as_ref())));
-            numbers.push(of_rows(Rows::numbers(&array)?));
+            bytes.push(of_rows(RowSizes::bytes(array.as_ref())));
+            items.push(of_rows(RowSizes::leaves(array.as_ref())));
+            numbers.push(of_rows(RowSizes::numbers(&array)?));
         }
-        let pattern = match function.bound.steps {
+        let pattern = match function.cost_model.steps {
             Steps::Regex => pattern::steps(&args.args)?,
             Steps::Bytes | Steps::Product => 0,
         };
@@ -241,7 +241,7 @@ impl<'a> Call<'a> {
     /// result.
     fn slices(&self) -> Result<(Option<Vec<Range<usize>>>, usize)> {
         // An upper bound: no row costs more than one with the maximum of each size.
-        let most = self.cost(Rows::greatest);
+        let most = self.cost(RowSizes::greatest);
         let all = most.times(self.rows);
         if all.fits_slice() && all.result <= RESULT_BYTES && !self.is_too_long(most) {
             return Ok((None, all.result));
@@ -257,7 +257,7 @@ impl<'a> Call<'a> {
             }
             slice = slice.plus(cost);
         }
-        if self.function.bound.grows && whole.result > RESULT_BYTES {
+        if self.function.cost_model.grows && whole.result > RESULT_BYTES {
             let (name, rows, bytes) = (self.function.name(), self.rows, whole.result);
             let what = format!("{rows} values of {name} may have {bytes} bytes; {RESULT_BYTES} are allowed");
             return Err(SqlError::Limit { what, setting: "sql.max_value_bytes" }.into_datafusion());
@@ -267,25 +267,25 @@ impl<'a> Call<'a> {
     }
 
     /// Returns the cost of a row; `size` returns its sizes.
-    fn cost(&self, size: impl Fn(&Rows) -> usize) -> Cost {
+    fn cost(&self, size: impl Fn(&RowSizes) -> usize) -> Cost {
         let bytes: Vec<usize> = self.bytes.iter().map(&size).collect();
         let numbers: Vec<usize> = self.numbers.iter().map(&size).collect();
         let read = bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
-        let steps = match self.function.bound.steps {
+        let steps = match self.function.cost_model.steps {
             Steps::Bytes => read,
             Steps::Regex => bytes.first().map_or(0, |text| text.saturating_add(1).saturating_mul(self.pattern)),
             Steps::Product => {
-                let of = |sizes: &[Rows]| sizes.iter().take(2).map(&size).fold(1, usize::saturating_mul);
+                let of = |sizes: &[RowSizes]| sizes.iter().take(2).map(&size).fold(1, usize::saturating_mul);
                 // Comparing two items takes a function call; bytes are compared many at a time.
                 of(&self.items).saturating_mul(16).max(of(&self.bytes) / 8)
             }
         };
-        Cost { read, steps, result: (self.function.bound.result)(&bytes, &numbers) }
+        Cost { read, steps, result: (self.function.cost_model.result)(&bytes, &numbers) }
     }
 
     /// Returns whether a result would exceed the maximum bytes of a value.
     fn is_too_long(&self, cost: Cost) -> bool {
-        self.function.bound.grows && cost.result > self.function.max
+        self.function.cost_model.grows && cost.result > self.function.max
     }
 
     /// Rejects a row that costs too much.

@@ -8,7 +8,7 @@ use std::sync::{
 use super::super::error::ALL_MEMORY;
 use crate::{
     config,
-    work::{Cancel, Ended},
+    work::{CancelHandle, EndReason},
 };
 use datafusion::{
     common::{DataFusionError, Result},
@@ -27,11 +27,11 @@ pub(crate) struct QueryPool {
     /// Bytes that all statements have reserved.
     all: Arc<AtomicUsize>,
     all_limit: usize,
-    cancel: Cancel,
+    cancel: CancelHandle,
 }
 
 impl QueryPool {
-    pub(crate) fn new(settings: &config::Sql, all: Arc<AtomicUsize>, cancel: Cancel) -> Self {
+    pub(crate) fn new(settings: &config::Sql, all: Arc<AtomicUsize>, cancel: CancelHandle) -> Self {
         let (limit, all_limit) = (settings.memory_per_query, settings.memory_total);
         Self { used: AtomicUsize::new(0), limit, all, all_limit, cancel }
     }
@@ -45,7 +45,7 @@ impl std::fmt::Display for QueryPool {
 
 /// Returns the bytes for which a reservation counts. An aggregate or a join that concatenates its rows keeps them twice
 /// meanwhile, so its reservations count twice. Sorts reserve the copy themselves.
-fn weighed(reservation: &MemoryReservation, bytes: usize) -> usize {
+fn counted_bytes(reservation: &MemoryReservation, bytes: usize) -> usize {
     let name = reservation.consumer().name();
     let is_copied = name != GUARD && (name.contains("AggregateStream") || name.contains("Join"));
     if is_copied { bytes.saturating_mul(2) } else { bytes }
@@ -64,24 +64,24 @@ impl MemoryPool for QueryPool {
 
     /// Joins grow without a check. The statement is cancelled, and ends at the next check.
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        let additional = weighed(reservation, additional);
+        let additional = counted_bytes(reservation, additional);
         let used = self.used.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
         let all = self.all.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
         if used > self.limit {
-            self.cancel.end(Ended::Memory { of_all: false });
+            self.cancel.end(EndReason::Memory { of_all: false });
         } else if all > self.all_limit {
-            self.cancel.end(Ended::Memory { of_all: true });
+            self.cancel.end(EndReason::Memory { of_all: true });
         }
     }
 
     fn shrink(&self, reservation: &MemoryReservation, bytes: usize) {
-        let bytes = weighed(reservation, bytes);
+        let bytes = counted_bytes(reservation, bytes);
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         self.all.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let additional = weighed(reservation, additional);
+        let additional = counted_bytes(reservation, additional);
         if !try_add(&self.used, additional, self.limit) {
             return Err(DataFusionError::ResourcesExhausted("memory of the statement".to_owned()));
         }

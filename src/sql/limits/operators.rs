@@ -27,22 +27,22 @@ use datafusion::{
 use super::{
     super::{error::SqlError, table::BATCH_ROWS},
     functions,
-    guard::{GuardExec, Place},
-    holding::{Holding, Kind},
+    guard_exec::{GuardExec, GuardPosition},
+    operator_memory::{MemoryUse, OperatorMemory},
 };
 use crate::config;
 
 /// Bytes of constants for which an operator needs no guard.
-const SHORT: usize = 256;
+const FREE_CONSTANT_BYTES: usize = 256;
 
 /// The optimizer rule.
 #[derive(Debug)]
-pub(crate) struct Guards {
+pub(crate) struct GuardRule {
     max_product: usize,
     max_literals: usize,
 }
 
-impl Guards {
+impl GuardRule {
     pub(crate) fn new(settings: &config::Sql) -> Self {
         // A literal is copied for each row of a batch.
         let max_literals = settings.memory_per_query / 4 / BATCH_ROWS;
@@ -52,26 +52,29 @@ impl Guards {
     /// Puts guards around an operator if it needs any.
     fn visit(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
         let constants = self.constants(plan.as_ref())?;
-        let holding = Holding::new(plan.as_ref(), constants);
-        if matches!(holding.kind, Kind::Batch) && constants <= SHORT && !calls(plan.as_ref())? {
+        let memory = OperatorMemory::new(plan.as_ref(), constants);
+        if matches!(memory.kind, MemoryUse::Batch)
+            && constants <= FREE_CONSTANT_BYTES
+            && !calls_bounded_function(plan.as_ref())?
+        {
             return Ok(Transformed::no(plan));
         }
         self.check_product(plan.as_ref())?;
-        let holding = Arc::new(holding);
+        let memory = Arc::new(memory);
         let inputs = plan.children().into_iter().enumerate();
         let inputs =
-            inputs.map(|(at, input)| GuardExec::around(Arc::clone(input), Place::Input(at), &holding)).collect();
+            inputs.map(|(at, input)| GuardExec::around(Arc::clone(input), GuardPosition::Input(at), &memory)).collect();
         let plan = replace_children_if_necessary(plan, inputs)?;
         let plan: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
-            let filter = join.filter().map(functions::checked).transpose()?;
+            let filter = join.filter().map(functions::cancellable_filter).transpose()?;
             Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?)
         } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-            let filter = join.filter().map(functions::checked).transpose()?;
+            let filter = join.filter().map(functions::cancellable_filter).transpose()?;
             join.builder().with_filter(filter).build_exec()?
         } else {
             plan
         };
-        Ok(Transformed::yes(GuardExec::around(plan, Place::Output, &holding)))
+        Ok(Transformed::yes(GuardExec::around(plan, GuardPosition::Output, &memory)))
     }
 
     /// Rejects a join that compares too many pairs of rows, since it compares those of a batch without a check.
@@ -79,7 +82,7 @@ impl Guards {
         if !is_nested_loop(join) {
             return Ok(());
         }
-        let product = join.children().iter().map(|input| most_rows(input.as_ref())).fold(1, u128::saturating_mul);
+        let product = join.children().iter().map(|input| max_rows(input.as_ref())).fold(1, u128::saturating_mul);
         if product <= self.max_product as u128 {
             return Ok(());
         }
@@ -115,7 +118,7 @@ impl Guards {
 }
 
 /// Returns whether an operator calls functions with limits.
-fn calls(plan: &dyn ExecutionPlan) -> Result<bool> {
+fn calls_bounded_function(plan: &dyn ExecutionPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_expressions(&mut |expression| {
         expression.apply(|expression| {
@@ -133,8 +136,8 @@ fn is_nested_loop(plan: &dyn ExecutionPlan) -> bool {
 }
 
 /// Returns the maximum rows of a plan, computed from the rows of its tables. Estimates of filters are ignored.
-fn most_rows(plan: &dyn ExecutionPlan) -> u128 {
-    let inputs: Vec<u128> = plan.children().into_iter().map(|input| most_rows(input.as_ref())).collect();
+fn max_rows(plan: &dyn ExecutionPlan) -> u128 {
+    let inputs: Vec<u128> = plan.children().into_iter().map(|input| max_rows(input.as_ref())).collect();
     let rows = if is_nested_loop(plan) {
         inputs.into_iter().fold(1, u128::saturating_mul)
     } else if plan.is::<UnionExec>() {
@@ -142,7 +145,7 @@ fn most_rows(plan: &dyn ExecutionPlan) -> u128 {
     } else if inputs.is_empty() {
         let statistics = StatisticsContext::new().compute(plan, &StatisticsArgs::new());
         let rows = statistics.ok().and_then(|statistics| statistics.num_rows.get_value().copied());
-        rows.map_or(UNKNOWN_ROWS, |rows| rows as u128)
+        rows.map_or(ASSUMED_ROWS, |rows| rows as u128)
     } else {
         inputs.into_iter().max().unwrap_or(0)
     };
@@ -150,13 +153,13 @@ fn most_rows(plan: &dyn ExecutionPlan) -> u128 {
 }
 
 /// Assumed rows of tables that do not count their rows; all of them are small.
-const UNKNOWN_ROWS: u128 = 10_000;
+const ASSUMED_ROWS: u128 = 10_000;
 
-impl PhysicalOptimizerRule for Guards {
+impl PhysicalOptimizerRule for GuardRule {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = plan.transform_up(|plan| self.visit(plan)).data()?;
-        let end = Arc::new(Holding::new(plan.as_ref(), 0));
-        Ok(GuardExec::around(plan, Place::End, &end))
+        let end = Arc::new(OperatorMemory::new(plan.as_ref(), 0));
+        Ok(GuardExec::around(plan, GuardPosition::End, &end))
     }
 
     fn name(&self) -> &'static str {

@@ -17,29 +17,29 @@ use datafusion::{
     },
 };
 
-use super::{super::error::SqlError, tokens::limit};
+use super::{super::error::SqlError, tokens::check_limit};
 use crate::config;
 
 /// Rejects a statement that does more than read, or that grows too large once its common table expressions are
 /// expanded. `of` returns the number of tables that a name stands for.
-pub(crate) fn parsed(
+pub(crate) fn check_parsed(
     statement: &ParsedStatement,
     settings: &config::Sql,
     of: &dyn Fn(&str) -> usize,
 ) -> Result<(), SqlError> {
     read_only(statement)?;
     match statement {
-        ParsedStatement::Explain(explain) => parsed(&explain.statement, settings, of),
+        ParsedStatement::Explain(explain) => check_parsed(&explain.statement, settings, of),
         ParsedStatement::Statement(statement) => {
-            if let ControlFlow::Break(clause) = statement.visit(&mut Ignored) {
+            if let ControlFlow::Break(clause) = statement.visit(&mut IgnoredClauses) {
                 return Err(SqlError::Invalid(format!("{clause} is not supported")));
             }
             if let ControlFlow::Break(sets) = statement.visit(&mut GroupingSets) {
                 let text = format!("GROUP BY makes {sets} grouping sets; {MAX_GROUPING_SETS} are allowed");
                 return Err(SqlError::Invalid(text));
             }
-            let relations = weigh(statement, of);
-            limit(
+            let relations = count_relations(statement, of);
+            check_limit(
                 relations,
                 settings.max_relations,
                 "relations, including those of views and WITH",
@@ -94,9 +94,9 @@ impl Visitor for GroupingSets {
 }
 
 /// Finds clauses that the planner ignores silently, which would change the meaning of the statement.
-struct Ignored;
+struct IgnoredClauses;
 
-impl Visitor for Ignored {
+impl Visitor for IgnoredClauses {
     type Break = &'static str;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
@@ -106,7 +106,7 @@ impl Visitor for Ignored {
             (query.settings.is_some(), "SETTINGS"),
             (query.format_clause.is_some(), "FORMAT"),
         ];
-        first(&found)
+        break_on_first(&found)
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
@@ -120,12 +120,12 @@ impl Visitor for Ignored {
             TableFactor::Derived { sample, .. } => [(sample.is_some(), "TABLESAMPLE"); 4],
             _ => return ControlFlow::Continue(()),
         };
-        first(&found)
+        break_on_first(&found)
     }
 }
 
 /// Breaks with the first clause that was found.
-fn first(found: &[(bool, &'static str)]) -> ControlFlow<&'static str> {
+fn break_on_first(found: &[(bool, &'static str)]) -> ControlFlow<&'static str> {
     found.iter().find(|(is_there, _)| *is_there).map_or(ControlFlow::Continue(()), |(_, what)| ControlFlow::Break(what))
 }
 
@@ -157,7 +157,7 @@ fn names<V: datafusion::sql::sqlparser::ast::Visit>(node: &V) -> Vec<String> {
 }
 
 /// Returns the number of relations after all common table expressions are expanded; an upper bound.
-fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
+fn count_relations(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
     fn weight<'a>(
         name: &'a str,
         ctes: &'a Ctes,
@@ -183,26 +183,27 @@ fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
 }
 
 /// Rejects a plan with too many nodes, or with expressions that cost too much.
-pub(crate) fn plan(plan: &LogicalPlan, settings: &config::Sql) -> Result<()> {
+pub(crate) fn check_plan(plan: &LogicalPlan, settings: &config::Sql) -> Result<()> {
     let mut nodes = 0_usize;
     plan.apply_with_subqueries(|node| {
         nodes += 1;
-        limit(nodes, settings.max_plan_nodes, "steps", "sql.max_plan_nodes").map_err(SqlError::into_datafusion)?;
+        check_limit(nodes, settings.max_plan_nodes, "steps", "sql.max_plan_nodes")
+            .map_err(SqlError::into_datafusion)?;
         if node.schema().fields().iter().any(|field| is_too_deep(field.data_type(), 3)) {
             return Err(SqlError::Invalid("lists are nested too deeply".to_owned()).into_datafusion());
         }
         check_subqueries(node)?;
-        node.apply_expressions(|expression| expression.apply(check))
+        node.apply_expressions(|expression| expression.apply(check_expression))
     })?;
-    let copies = growth(plan);
-    limit(copies, settings.max_plan_nodes, "copies of an expression", "sql.max_plan_nodes")
+    let copies = expression_copies(plan);
+    check_limit(copies, settings.max_plan_nodes, "copies of an expression", "sql.max_plan_nodes")
         .map_err(SqlError::into_datafusion)
 }
 
 /// Returns how many copies of an expression the optimizer may create. If each projection refers several times to a
 /// column of the one below, the number doubles with each step.
-fn growth(plan: &LogicalPlan) -> usize {
-    let below = plan.inputs().into_iter().map(growth).max().unwrap_or(1);
+fn expression_copies(plan: &LogicalPlan) -> usize {
+    let below = plan.inputs().into_iter().map(expression_copies).max().unwrap_or(1);
     let LogicalPlan::Projection(projection) = plan else { return below };
     let most = projection.expr.iter().map(|expression| {
         let mut counts: HashMap<&datafusion::common::Column, usize> = HashMap::new();
@@ -228,12 +229,12 @@ fn is_too_deep(data_type: &DataType, room: usize) -> bool {
 const FIXED_SIZE_CAST: &str = "casts to types of fixed size are not supported";
 
 /// Rejects expressions that cost more than their length suggests.
-fn check(expression: &Expr) -> Result<TreeNodeRecursion> {
+fn check_expression(expression: &Expr) -> Result<TreeNodeRecursion> {
     let refuse = |what: &str| Err(SqlError::Invalid(what.to_owned()).into_datafusion());
     let varies = |pattern: &Expr| pattern.any_column_refs();
     match expression {
-        Expr::Cast(cast) if is_costly(cast.field.data_type()) => refuse(FIXED_SIZE_CAST),
-        Expr::TryCast(cast) if is_costly(cast.field.data_type()) => refuse(FIXED_SIZE_CAST),
+        Expr::Cast(cast) if has_fixed_size(cast.field.data_type()) => refuse(FIXED_SIZE_CAST),
+        Expr::TryCast(cast) if has_fixed_size(cast.field.data_type()) => refuse(FIXED_SIZE_CAST),
         Expr::ScalarFunction(call) if call.name().starts_with("regexp_") && call.args.get(1).is_some_and(varies) => {
             refuse("a regular expression must be the same for all rows")
         }
@@ -268,10 +269,10 @@ fn is_regex(operator: Operator) -> bool {
 }
 
 /// Returns whether a value has the size of its type, whatever its contents.
-fn is_costly(data_type: &DataType) -> bool {
+fn has_fixed_size(data_type: &DataType) -> bool {
     match data_type {
         DataType::FixedSizeList(..) | DataType::FixedSizeBinary(_) => true,
-        DataType::List(item) | DataType::LargeList(item) => is_costly(item.data_type()),
+        DataType::List(item) | DataType::LargeList(item) => has_fixed_size(item.data_type()),
         _ => false,
     }
 }
@@ -284,7 +285,7 @@ fn check_subqueries(step: &LogicalPlan) -> Result<()> {
     step.apply_expressions(|expression| {
         // A subquery that is a condition on its own becomes a semi or anti join, which is correct.
         let parts = if is_filter { split_conjunction(expression) } else { vec![expression] };
-        for part in parts.into_iter().filter(|part| !(is_filter && is_whole(part))) {
+        for part in parts.into_iter().filter(|part| !(is_filter && is_subquery(part))) {
             part.apply(|inner| match subquery(inner).map(|subquery| has_union(&subquery.subquery)).transpose()? {
                 Some(true) => Err(SqlError::Invalid(MARKED_UNION.to_owned()).into_datafusion()),
                 _ => Ok(TreeNodeRecursion::Continue),
@@ -299,9 +300,9 @@ const MARKED_UNION: &str =
     "IN and EXISTS next to OR, or as a value, do not support UNION; write one for each part, with OR between them";
 
 /// Returns whether a condition is a subquery, possibly negated.
-fn is_whole(condition: &Expr) -> bool {
+fn is_subquery(condition: &Expr) -> bool {
     match condition {
-        Expr::Not(inner) => is_whole(inner),
+        Expr::Not(inner) => is_subquery(inner),
         condition => subquery(condition).is_some(),
     }
 }

@@ -19,7 +19,7 @@ use crate::config;
 const CLUSTER: &str = "cluster";
 
 /// Fails if the statement has more than `max` of something.
-pub(crate) fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
+pub(crate) fn check_limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
     if number <= max {
         return Ok(());
     }
@@ -40,28 +40,28 @@ pub(crate) fn tokens(sql: &str, settings: &config::Sql) -> Result<Vec<TokenWithS
     let invalid = |error: TokenizerError| SqlError::planning(&DataFusionError::from(ParserError::from(error)));
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().map_err(invalid)?;
     check(&tokens, settings)?;
-    spelt(tokens).map_err(invalid)?
+    rewrite(tokens).map_err(invalid)?
 }
 
 /// Checks the numbers of tokens, operators, set operations and joins.
 fn check(tokens: &[TokenWithSpan], settings: &config::Sql) -> Result<(), SqlError> {
     let tokens = tokens.iter().map(|token| &token.token).filter(|token| !matches!(token, Token::Whitespace(_)));
-    limit(tokens.clone().count(), settings.max_tokens, "tokens", "sql.max_tokens")?;
+    check_limit(tokens.clone().count(), settings.max_tokens, "tokens", "sql.max_tokens")?;
     let (mut operators, mut sets, mut joins, mut groupings) = (0, 0, 0, 0);
-    let mut before = &Token::EOF;
+    let mut previous = &Token::EOF;
     for token in tokens {
-        match kind(token, before) {
-            Kind::Operator => operators += 1,
-            Kind::Set => sets += 1,
-            Kind::Join => joins += 1,
-            Kind::Grouping => groupings += 1,
-            Kind::Other => {}
+        match kind(token, previous) {
+            TokenKind::Operator => operators += 1,
+            TokenKind::Set => sets += 1,
+            TokenKind::Join => joins += 1,
+            TokenKind::Grouping => groupings += 1,
+            TokenKind::Other => {}
         }
-        before = token;
+        previous = token;
     }
-    limit(operators, settings.max_operators, "operators", "sql.max_operators")?;
-    limit(sets, settings.max_set_operations, "set operations", "sql.max_set_operations")?;
-    limit(joins, settings.max_joins, "joins", "sql.max_joins")?;
+    check_limit(operators, settings.max_operators, "operators", "sql.max_operators")?;
+    check_limit(sets, settings.max_set_operations, "set operations", "sql.max_set_operations")?;
+    check_limit(joins, settings.max_joins, "joins", "sql.max_joins")?;
     if groupings > 1 {
         return Err(SqlError::Invalid("only one CUBE, ROLLUP or GROUPING SETS is allowed".to_owned()));
     }
@@ -69,7 +69,7 @@ fn check(tokens: &[TokenWithSpan], settings: &config::Sql) -> Result<(), SqlErro
 }
 
 /// The tokens that are limited.
-enum Kind {
+enum TokenKind {
     Operator,
     Set,
     Join,
@@ -79,22 +79,26 @@ enum Kind {
 
 /// Returns the kind of a token: operators, set operations and joins make a plan deeper or wider. The sign of a number
 /// is not an operator.
-fn kind(token: &Token, before: &Token) -> Kind {
-    let operand = match before {
+fn kind(token: &Token, previous: &Token) -> TokenKind {
+    let operand = match previous {
         Token::Word(word) => word.keyword == Keyword::NoKeyword,
-        before => matches!(before, Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket),
+        previous => {
+            matches!(previous, Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket)
+        }
     };
     match token {
         Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-            Keyword::AND | Keyword::OR | Keyword::XOR | Keyword::NOT | Keyword::LIKE | Keyword::ILIKE => Kind::Operator,
-            Keyword::SIMILAR | Keyword::RLIKE | Keyword::REGEXP | Keyword::IS | Keyword::BETWEEN => Kind::Operator,
-            Keyword::IN | Keyword::WHEN | Keyword::COLLATE | Keyword::AT | Keyword::OVER | Keyword::DIV => {
-                Kind::Operator
+            Keyword::AND | Keyword::OR | Keyword::XOR | Keyword::NOT | Keyword::LIKE | Keyword::ILIKE => {
+                TokenKind::Operator
             }
-            Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::MINUS => Kind::Set,
-            Keyword::JOIN | Keyword::APPLY => Kind::Join,
-            Keyword::CUBE | Keyword::ROLLUP | Keyword::SETS => Kind::Grouping,
-            _ => Kind::Other,
+            Keyword::SIMILAR | Keyword::RLIKE | Keyword::REGEXP | Keyword::IS | Keyword::BETWEEN => TokenKind::Operator,
+            Keyword::IN | Keyword::WHEN | Keyword::COLLATE | Keyword::AT | Keyword::OVER | Keyword::DIV => {
+                TokenKind::Operator
+            }
+            Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::MINUS => TokenKind::Set,
+            Keyword::JOIN | Keyword::APPLY => TokenKind::Join,
+            Keyword::CUBE | Keyword::ROLLUP | Keyword::SETS => TokenKind::Grouping,
+            _ => TokenKind::Other,
         },
         Token::Word(_)
         | Token::Number(..)
@@ -107,17 +111,17 @@ fn kind(token: &Token, before: &Token) -> Kind {
         | Token::RParen
         | Token::RBracket
         | Token::SemiColon
-        | Token::EOF => Kind::Other,
-        Token::Minus | Token::Plus if !operand => Kind::Other,
-        _ => Kind::Operator,
+        | Token::EOF => TokenKind::Other,
+        Token::Minus | Token::Plus if !operand => TokenKind::Other,
+        _ => TokenKind::Operator,
     }
 }
 
 /// Rewrites tokens for the parser. `?` becomes `$1`, `$2`, …, since the planner takes every `?` for the same parameter.
 /// `cluster` after a comma is quoted, since the parser takes it for CLUSTER BY after a trailing comma. The inner error
 /// is that both `?` and `$1` occur.
-fn spelt(tokens: Vec<TokenWithSpan>) -> Result<Result<Vec<TokenWithSpan>, SqlError>, TokenizerError> {
-    let mut spelt = Vec::with_capacity(tokens.len());
+fn rewrite(tokens: Vec<TokenWithSpan>) -> Result<Result<Vec<TokenWithSpan>, SqlError>, TokenizerError> {
+    let mut rewritten = Vec::with_capacity(tokens.len());
     let (mut number, mut named, mut after_comma) = (0_u64, false, false);
     for TokenWithSpan { mut token, span } in tokens {
         match &mut token {
@@ -135,15 +139,15 @@ fn spelt(tokens: Vec<TokenWithSpan>) -> Result<Result<Vec<TokenWithSpan>, SqlErr
         // Includes tokens that the tokenizer takes for a JSON operator, for instance `?|` in `?||'x'`.
         if let Some(rest) = token.to_string().strip_prefix('?') {
             number += 1;
-            spelt.push(TokenWithSpan { token: Token::Placeholder(format!("${number}")), span });
+            rewritten.push(TokenWithSpan { token: Token::Placeholder(format!("${number}")), span });
             let rest = Tokenizer::new(&GenericDialect {}, rest).tokenize()?;
-            spelt.extend(rest.into_iter().map(|token| TokenWithSpan { token, span }));
+            rewritten.extend(rest.into_iter().map(|token| TokenWithSpan { token, span }));
         } else {
-            spelt.push(TokenWithSpan { token, span });
+            rewritten.push(TokenWithSpan { token, span });
         }
     }
     let both = || SqlError::Invalid("parameters are written either as ? or as $1, $2, …, not both".to_owned());
-    Ok(if named && number > 0 { Err(both()) } else { Ok(spelt) })
+    Ok(if named && number > 0 { Err(both()) } else { Ok(rewritten) })
 }
 
 #[cfg(test)]

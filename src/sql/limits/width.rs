@@ -12,14 +12,14 @@ const FIXED: usize = 16;
 
 /// A number for each row of a column.
 #[derive(Clone, Debug)]
-pub(crate) enum Rows {
+pub(crate) enum RowSizes {
     /// The same number for all rows.
     All(usize),
     /// One number for each row.
     Each(Vec<usize>),
 }
 
-impl Rows {
+impl RowSizes {
     /// Returns the bytes of each row.
     pub(crate) fn bytes(array: &dyn Array) -> Self {
         match array.data_type() {
@@ -43,13 +43,13 @@ impl Rows {
 
     /// Returns the number of innermost items in each row's list; 0 if the column is not a list.
     pub(crate) fn leaves(array: &dyn Array) -> Self {
-        fn leaves<O: Copy + TryInto<usize>>(offsets: &[O], values: &ArrayRef) -> Rows {
+        fn leaves<O: Copy + TryInto<usize>>(offsets: &[O], values: &ArrayRef) -> RowSizes {
             if !values.data_type().is_nested() {
-                return Rows::between(offsets, |items| items);
+                return RowSizes::between(offsets, |items| items);
             }
-            match Rows::leaves(values.as_ref()) {
-                Rows::All(_) => Rows::between(offsets, |items| items),
-                Rows::Each(inner) => Rows::sums(offsets, &inner, 0),
+            match RowSizes::leaves(values.as_ref()) {
+                RowSizes::All(_) => RowSizes::between(offsets, |items| items),
+                RowSizes::Each(inner) => RowSizes::sums(offsets, &inner, 0),
             }
         }
         match array.data_type() {
@@ -127,5 +127,5 @@ pub(crate) fn varies(kind: &DataType) -> bool {
 
 /// Returns an upper bound of the bytes of the widest row of some columns.
 pub(crate) fn widest<'a>(columns: impl IntoIterator<Item = &'a ArrayRef>) -> usize {
-    columns.into_iter().map(|column| Rows::bytes(column.as_ref()).greatest() + FIXED).sum()
+    columns.into_iter().map(|column| RowSizes::bytes(column.as_ref()).greatest() + FIXED).sum()
 }

@@ -11,56 +11,56 @@ use arrow::{
 };
 use datafusion::common::Result;
 
-use super::{BATCH_ROWS, COMMENT, Question, Table};
+use super::{BATCH_ROWS, COMMENT, ScanRequest, Table};
 use crate::model::{Millis, Name, nanos};
 
 /// The type of the rows from which columns are built.
-pub(in super::super) trait Rows: 'static {
+pub(in super::super) trait RowType: 'static {
     type Row<'a>: Send;
 }
 
-impl<T: Table> Rows for T {
+impl<T: Table> RowType for T {
     type Row<'a> = T::Row<'a>;
 }
 
 /// Builds a column from rows.
-type Make<R> = Box<dyn for<'r, 'a> Fn(&'r [<R as Rows>::Row<'a>]) -> ArrayRef + Send + Sync>;
+type BuildColumn<R> = Box<dyn for<'r, 'a> Fn(&'r [<R as RowType>::Row<'a>]) -> ArrayRef + Send + Sync>;
 
 /// The columns of a table, in order.
-pub(in super::super) struct Columns<R: Rows> {
+pub(in super::super) struct Columns<R: RowType> {
     fields: Vec<Field>,
-    makes: Vec<Make<R>>,
+    builders: Vec<BuildColumn<R>>,
 }
 
 /// The schema of a table, and the builders of its columns.
-pub(in super::super) struct Layout<R: Rows> {
+pub(in super::super) struct Layout<R: RowType> {
     pub(in super::super) schema: SchemaRef,
-    makes: Vec<Make<R>>,
+    builders: Vec<BuildColumn<R>>,
 }
 
-impl<R: Rows> From<Columns<R>> for Layout<R> {
+impl<R: RowType> From<Columns<R>> for Layout<R> {
     fn from(columns: Columns<R>) -> Self {
-        Self { schema: Arc::new(Schema::new(columns.fields)), makes: columns.makes }
+        Self { schema: Arc::new(Schema::new(columns.fields)), builders: columns.builders }
     }
 }
 
-impl<R: Rows> Layout<R> {
+impl<R: RowType> Layout<R> {
     /// Builds a batch with the requested columns.
-    pub(in super::super) fn batch(&self, rows: &[R::Row<'_>], question: &Question) -> Result<RecordBatch> {
-        let makes = question.columns.iter().filter_map(|column| self.makes.get(*column));
-        let mut arrays: Vec<ArrayRef> = makes.map(|make| make(rows)).collect();
+    pub(in super::super) fn batch(&self, rows: &[R::Row<'_>], request: &ScanRequest) -> Result<RecordBatch> {
+        let builders = request.columns.iter().filter_map(|column| self.builders.get(*column));
+        let mut arrays: Vec<ArrayRef> = builders.map(|build| build(rows)).collect();
         // The memory of a batch counts towards limits, so a short batch must not keep unused capacity.
         if rows.len() < BATCH_ROWS {
             arrays.iter_mut().for_each(|array| array.shrink_to_fit());
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&question.schema), arrays, &options)?)
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&request.schema), arrays, &options)?)
     }
 }
 
-impl<R: Rows> Default for Columns<R> {
+impl<R: RowType> Default for Columns<R> {
     fn default() -> Self {
-        Self { fields: vec![], makes: vec![] }
+        Self { fields: vec![], builders: vec![] }
     }
 }
 
@@ -73,21 +73,21 @@ macro_rules! columns {
             comment: &str,
             get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> $value + Send + Sync + 'static,
         ) -> Self {
-            let make = move |rows: &[R::Row<'_>]| Arc::new(<$array>::$from(rows.iter().map(&get))) as ArrayRef;
-            self.push(Field::new(name, $type, $nullable), comment, make)
+            let build = move |rows: &[R::Row<'_>]| Arc::new(<$array>::$from(rows.iter().map(&get))) as ArrayRef;
+            self.push(Field::new(name, $type, $nullable), comment, build)
         }
     )+};
 }
 
-impl<R: Rows> Columns<R> {
+impl<R: RowType> Columns<R> {
     fn push(
         mut self,
         field: Field,
         comment: &str,
-        make: impl for<'r, 'a> Fn(&'r [R::Row<'a>]) -> ArrayRef + Send + Sync + 'static,
+        build: impl for<'r, 'a> Fn(&'r [R::Row<'a>]) -> ArrayRef + Send + Sync + 'static,
     ) -> Self {
         self.fields.push(field.with_metadata([(COMMENT.to_owned(), comment.to_owned())].into()));
-        self.makes.push(Box::new(make));
+        self.builders.push(Box::new(build));
         self
     }
 
@@ -119,10 +119,10 @@ impl<R: Rows> Columns<R> {
         comment: &str,
         get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let make = move |rows: &[R::Row<'_>]| {
+        let build = move |rows: &[R::Row<'_>]| {
             Arc::new(BooleanArray::from(rows.iter().map(&get).collect::<Vec<_>>())) as ArrayRef
         };
-        self.push(Field::new(name, DataType::Boolean, false), comment, make)
+        self.push(Field::new(name, DataType::Boolean, false), comment, build)
     }
 
     /// Adds a column of times; NULL if a time does not fit into 64 bits of nanoseconds.
@@ -143,10 +143,10 @@ impl<R: Rows> Columns<R> {
         nullable: bool,
         get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> Option<i64> + Send + Sync + 'static,
     ) -> Self {
-        let make = move |rows: &[R::Row<'_>]| {
+        let build = move |rows: &[R::Row<'_>]| {
             Arc::new(rows.iter().map(&get).collect::<TimestampNanosecondArray>()) as ArrayRef
         };
-        self.push(Field::new(name, DataType::Timestamp(TimeUnit::Nanosecond, None), nullable), comment, make)
+        self.push(Field::new(name, DataType::Timestamp(TimeUnit::Nanosecond, None), nullable), comment, build)
     }
 
     /// Adds a column of lists of text.
@@ -156,7 +156,7 @@ impl<R: Rows> Columns<R> {
         comment: &str,
         get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> Option<&'r [Name]> + Send + Sync + 'static,
     ) -> Self {
-        let make = move |rows: &[R::Row<'_>]| {
+        let build = move |rows: &[R::Row<'_>]| {
             let mut list = ListBuilder::new(StringBuilder::new());
             for row in rows {
                 let names = get(row);
@@ -166,6 +166,6 @@ impl<R: Rows> Columns<R> {
             Arc::new(list.finish()) as ArrayRef
         };
         let item = Field::new("item", DataType::Utf8, true);
-        self.push(Field::new(name, DataType::List(Arc::new(item)), true), comment, make)
+        self.push(Field::new(name, DataType::List(Arc::new(item)), true), comment, build)
     }
 }

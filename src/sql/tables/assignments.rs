@@ -1,6 +1,6 @@
 //! `assignments`: one row per partition and member.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted, members::members};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind, members::members};
 use crate::{
     model::Name,
     store::{cut::GroupCut, membership::Member},
@@ -20,27 +20,31 @@ impl Table for Assignments {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "assignments";
     const COMMENT: &'static str = "One row per partition that a member owns, is to own, or must give up";
-    const BY: By = By::Group;
+    const UNIT: UnitKind = UnitKind::Group;
     const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
     fn columns() -> Columns<Self> {
-        super::of_group::<Self>(|row| row.group)
+        super::group_columns::<Self>(|row| row.group)
             .text("member_id", "Member id", |row| &row.member.member_id)
             .text("topic", "Topic name", |row| &row.topic)
             .int32("partition", "Partition of the topic", |row| row.partition)
             .text("kind", "current (owned), target (to be owned) or revoking (to be given up)", |row| row.kind)
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let groups = unit.group.into_iter();
         groups
-            .flat_map(move |group| members(group).flat_map(move |member| held(group, member, wanted)))
+            .flat_map(move |group| members(group).flat_map(move |member| assigned_rows(group, member, predicate)))
             .try_for_each(take)
     }
 }
 
 /// Returns the partitions that a member owns, is to own, and must give up.
-fn held<'a>(group: GroupCut<'a>, member: &'a Member, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+fn assigned_rows<'a>(
+    group: GroupCut<'a>,
+    member: &'a Member,
+    predicate: &'a ScanPredicate,
+) -> impl Iterator<Item = Row<'a>> + Send {
     let kinds = [
         ("current", member.assigned.as_deref()),
         ("target", member.more().target.as_deref()),
@@ -48,8 +52,8 @@ fn held<'a>(group: GroupCut<'a>, member: &'a Member, wanted: &'a Wanted) -> impl
     ];
     kinds.into_iter().flat_map(move |(kind, assigned)| {
         let assigned = group.assigned(assigned.unwrap_or_default());
-        assigned.filter(|(topic, _)| wanted.topics.includes(topic)).flat_map(move |(topic, partitions)| {
-            let partitions = partitions.into_iter().filter(|partition| wanted.has_partition(*partition));
+        assigned.filter(|(topic, _)| predicate.topics.includes(topic)).flat_map(move |(topic, partitions)| {
+            let partitions = partitions.into_iter().filter(|partition| predicate.has_partition(*partition));
             partitions.map(move |partition| Row { group, member, topic: Name::clone(&topic), partition, kind })
         })
     })

@@ -1,6 +1,6 @@
 //! `audit`: committed offsets that differ from those of Kafka's coordinators.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::store::audit::{AuditKey, Difference};
 
 pub(super) struct AuditTable;
@@ -16,7 +16,7 @@ impl Table for AuditTable {
     const NAME: &'static str = "audit";
     const COMMENT: &'static str =
         "Committed offsets that differ from those of Kafka's coordinators in two checks; normally empty";
-    const BY: By = By::Source;
+    const UNIT: UnitKind = UnitKind::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
@@ -36,7 +36,7 @@ impl Table for AuditTable {
             .time("checked_at", "Time when the difference was last seen (UTC)", |row| Some(row.difference.checked_at))
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &unit.cluster.cluster;
         cluster
             .own

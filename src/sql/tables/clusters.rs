@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
     status,
     store::cut::{Cut, SourceCut},
@@ -19,7 +19,7 @@ impl Table for Clusters {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "clusters";
     const COMMENT: &'static str = "One row per cluster";
-    const BY: By = By::Cluster;
+    const UNIT: UnitKind = UnitKind::Cluster;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
@@ -56,12 +56,12 @@ impl Table for Clusters {
             .time("history_since", "Time of the oldest sample in memory (UTC)", |row| {
                 row.of.samples.moments().next().map(|(_, oldest)| oldest.at)
             })
-            .int64("history_bytes", "Bytes of the samples in memory", |row| super::whole(row.of.samples.bytes))
+            .int64("history_bytes", "Bytes of the samples in memory", |row| super::saturating_i64(row.of.samples.bytes))
             .int64("audited_groups", "Groups compared with their coordinators", |row| {
-                super::whole(row.of.source.audit.groups.get())
+                super::saturating_i64(row.of.source.audit.groups.get())
             })
             .int64("audit_differences", "Current differences: see the table audit", |row| {
-                super::whole(row.of.source.audit.differences().len())
+                super::saturating_i64(row.of.source.audit.differences().len())
             })
             .text(
                 "mode",
@@ -73,7 +73,7 @@ impl Table for Clusters {
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         iter::once(Row { cut: unit.cut, of: unit.cluster }).try_for_each(take)
     }
 

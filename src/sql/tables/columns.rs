@@ -2,7 +2,9 @@
 
 use arrow::datatypes::FieldRef;
 
-use super::{super::table::COMMENT, By, Columns, DESCRIBED, Flow, Table, TableDescription, Unit, Wanted};
+use super::{
+    super::table::COMMENT, Columns, DESCRIPTIONS, Flow, ScanPredicate, Table, TableDescription, Unit, UnitKind,
+};
 
 pub(super) struct ColumnsTable;
 
@@ -17,7 +19,7 @@ impl Table for ColumnsTable {
     type Row<'a> = Row;
     const NAME: &'static str = "columns";
     const COMMENT: &'static str = "One row per column of every table and view, with its meaning";
-    const BY: By = By::Server;
+    const UNIT: UnitKind = UnitKind::Server;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
@@ -35,7 +37,7 @@ impl Table for ColumnsTable {
             })
     }
 
-    fn rows<'a>(_: Unit<'a>, _: &'a Wanted, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(_: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow {
         let of_table = |table: &'static TableDescription| {
             let fields = table.schema.fields().iter().zip(1..);
             fields.map(move |(field, position)| Row {
@@ -45,10 +47,10 @@ impl Table for ColumnsTable {
                 data_type: field.data_type().to_string(),
             })
         };
-        DESCRIBED.get().into_iter().flatten().flat_map(of_table).try_for_each(take)
+        DESCRIPTIONS.get().into_iter().flatten().flat_map(of_table).try_for_each(take)
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {
-        Some(DESCRIBED.get().into_iter().flatten().map(|table| table.schema.fields().len()).sum())
+        Some(DESCRIPTIONS.get().into_iter().flatten().map(|table| table.schema.fields().len()).sum())
     }
 }

@@ -1,6 +1,6 @@
 //! `commits`: the most recent commits and deletions.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::store::{commits::CommitEvent, shard::ShardView};
 
 pub(super) struct Commits;
@@ -14,7 +14,7 @@ impl Table for Commits {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "commits";
     const COMMENT: &'static str = "The most recent commits since the load; rewinds and deletions of the last 24 h";
-    const BY: By = By::Source;
+    const UNIT: UnitKind = UnitKind::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
@@ -40,12 +40,12 @@ impl Table for Commits {
     }
 
     /// The newest commits come first.
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let shards = unit.cluster.shards.iter();
         let mut rows: Vec<Row<'a>> = shards
             .flat_map(|shard| shard.commits.iter().map(move |event| Row { shard, event }))
-            .filter(|row| wanted.groups.includes(&row.event.group) && wanted.topics.includes(&row.event.topic))
-            .filter(|row| wanted.has_partition(row.event.partition))
+            .filter(|row| predicate.groups.includes(&row.event.group) && predicate.topics.includes(&row.event.topic))
+            .filter(|row| predicate.has_partition(row.event.partition))
             .collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.event.applied_at, row.event.revision)));
         rows.into_iter().try_for_each(take)

@@ -1,6 +1,6 @@
 //! `groups`: one row per group.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
     facts::{GroupFact, Sums, bare_group, coordinator, group_sums},
     store::membership::Membership,
@@ -21,11 +21,11 @@ impl Table for Groups {
     type Row<'a> = GroupFact<'a>;
     const NAME: &'static str = "groups";
     const COMMENT: &'static str = "One row per group, with its totals";
-    const BY: By = By::Group;
+    const UNIT: UnitKind = UnitKind::Group;
     const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
     fn columns() -> Columns<Self> {
-        super::of_group::<Self>(|row| row.group)
+        super::group_columns::<Self>(|row| row.group)
             .text("kind", "classic, consumer, share, streams or simple (offsets only)", |row| row.kind)
             .text("state", "State, as Kafka's tools name it, as far as the log shows it", |row| row.state)
             .optional_text("protocol_type", "Protocol type: consumer, connect, …", |row| {
@@ -67,9 +67,9 @@ impl Table for Groups {
             )
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(GroupFact<'a>) -> Flow) -> Flow {
-        let sums = Sums { seconds: wanted.needs(&["max_lag_seconds"]), status: wanted.needs(&["status"]) };
-        let all = wanted.needs(&SUMS);
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(GroupFact<'a>) -> Flow) -> Flow {
+        let sums = Sums { seconds: predicate.needs(&["max_lag_seconds"]), status: predicate.needs(&["status"]) };
+        let all = predicate.needs(&SUMS);
         let fact = move |group| if all { group_sums(unit.cut, group, sums) } else { bare_group(unit.cut, group) };
         unit.group.into_iter().map(fact).try_for_each(take)
     }

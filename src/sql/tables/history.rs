@@ -7,8 +7,8 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use super::super::{
     error::SqlError,
-    table::{AnyTable, BATCH_ROWS, Batches, By, Columns, Layout, Question, Rows, Unit, Units, by},
-    wanted::TIME,
+    predicate::SAMPLED_AT,
+    table::{AnyTable, BATCH_ROWS, Batches, Columns, Layout, RowType, ScanRequest, Unit, UnitKind, Units, boxed_scan},
 };
 use crate::{
     history::joined::{Ages, JoinedKey, JoinedReader, SampleQuery, SampleRef},
@@ -39,7 +39,7 @@ pub(super) struct Row<'a> {
 /// The row type of the table.
 pub(super) struct Samples;
 
-impl Rows for Samples {
+impl RowType for Samples {
     type Row<'a> = Row<'a>;
 }
 
@@ -49,18 +49,18 @@ pub(super) fn table() -> Arc<AnyTable> {
     Arc::new(AnyTable {
         name: "history",
         comment: "Samples of every committed offset with its log end, as far back as history reaches",
-        by: By::Source,
+        unit: UnitKind::Source,
         shows_unloaded: false,
         order: &[],
         schema: Arc::clone(&layout.schema),
         count: |_| None,
-        scan: by(move |units, question, bounds| scan(Arc::clone(&layout), units, question, bounds.clone())),
+        scan: boxed_scan(move |units, request, bounds| scan(Arc::clone(&layout), units, request, bounds.clone())),
     })
 }
 
 fn columns() -> Columns<Samples> {
     Columns::<Samples>::default()
-        .times(TIME, "Time of the sample (UTC)", false, |row| Some(row.at))
+        .times(SAMPLED_AT, "Time of the sample (UTC)", false, |row| Some(row.at))
         .text("cluster", "Name of the cluster in the configuration", |row| row.cluster)
         .text("source", "Source of the offset; kafka is the cluster itself", |row| row.source)
         .text("group_id", "Group id, including groups that no longer exist", |row| &row.group)
@@ -80,10 +80,10 @@ fn columns() -> Columns<Samples> {
         )
 }
 
-fn scan<'a>(layout: Arc<Layout<Samples>>, units: Units<'a>, question: &'a Question, bounds: Bounds) -> Batches<'a> {
-    let times = question.wanted.times();
-    let mut keys = units.flat_map(move |unit| keys(unit, question, &times, bounds.clone())).fuse();
-    let mut left = question.limit.unwrap_or(usize::MAX);
+fn scan<'a>(layout: Arc<Layout<Samples>>, units: Units<'a>, request: &'a ScanRequest, bounds: Bounds) -> Batches<'a> {
+    let times = request.predicate.times();
+    let mut keys = units.flat_map(move |unit| keys(unit, request, &times, bounds.clone())).fuse();
+    let mut left = request.limit.unwrap_or(usize::MAX);
     let mut sampled: Option<Sampled<'a>> = None;
     Box::new(std::iter::from_fn(move || {
         let (mut rows, room) = (vec![], left.min(BATCH_ROWS));
@@ -104,7 +104,7 @@ fn scan<'a>(layout: Arc<Layout<Samples>>, units: Units<'a>, question: &'a Questi
             }
         }
         left -= rows.len();
-        (!rows.is_empty()).then(|| layout.batch(&rows, question))
+        (!rows.is_empty()).then(|| layout.batch(&rows, request))
     }))
 }
 
@@ -148,11 +148,11 @@ impl<'a> Sampled<'a> {
 /// Returns the matching keys of a source. An error is the last item.
 fn keys<'a>(
     unit: Unit<'a>,
-    question: &'a Question,
+    request: &'a ScanRequest,
     times: &RangeInclusive<Millis>,
     bounds: Bounds,
 ) -> impl Iterator<Item = Result<Sampled<'a>, ReadError>> + Send + use<'a> {
-    let of = &question.wanted;
+    let of = &request.predicate;
     let wanted = SampleQuery {
         times: times.clone(),
         groups: of.groups.list().map(|groups| groups.map(str::to_owned).collect()),

@@ -1,6 +1,6 @@
 //! `lag`: every committed offset with its lag and the owner of the partition.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::facts::{Deriver, Fact};
 
 pub(super) struct LagTable;
@@ -9,11 +9,11 @@ impl Table for LagTable {
     type Row<'a> = Fact<'a>;
     const NAME: &'static str = "lag";
     const COMMENT: &'static str = "One row per committed offset, with log ends, lag, status and owner";
-    const BY: By = By::Offset;
+    const UNIT: UnitKind = UnitKind::Offset;
     const ORDER: &'static [&'static str] = super::offsets::Offsets::ORDER;
 
     fn columns() -> Columns<Self> {
-        super::of_offset::<Self>(|row| (row.group(), row.entry))
+        super::offset_columns::<Self>(|row| (row.group(), row.entry))
             .optional_int64("log_start_offset", "First offset of the partition's log", |row| row.lag().log_start)
             .optional_int64("log_end_offset", "High watermark of the partition", |row| row.lag().log_end)
             .optional_int64("lag", "Uncommitted records; NULL if unknown", |row| row.lag().lag.ok())
@@ -48,10 +48,10 @@ impl Table for LagTable {
             )
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Fact<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, mut take: impl FnMut(Fact<'a>) -> Flow) -> Flow {
         let Some(group) = unit.group else { return Flow::Continue(()) };
         let deriver = Deriver::new(unit.cut, group);
-        super::entries(&unit, wanted, |position, entry| take(deriver.fact(position, entry)))
+        super::matching_entries(&unit, predicate, |position, entry| take(deriver.fact(position, entry)))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

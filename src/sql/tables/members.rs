@@ -1,6 +1,6 @@
 //! `members`: one row per member of a group.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::store::{cut::GroupCut, membership::Member};
 
 pub(super) struct Members;
@@ -14,11 +14,11 @@ impl Table for Members {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "members";
     const COMMENT: &'static str = "One row per member of a group";
-    const BY: By = By::Group;
+    const UNIT: UnitKind = UnitKind::Group;
     const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
     fn columns() -> Columns<Self> {
-        super::of_group::<Self>(|row| row.group)
+        super::group_columns::<Self>(|row| row.group)
             .text("member_id", "Member id", |row| &row.member.member_id)
             .optional_text("instance_id", "group.instance.id of a static member", |row| {
                 row.member.more().instance_id.as_deref()
@@ -58,7 +58,7 @@ impl Table for Members {
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         unit.group
             .into_iter()
             .flat_map(|group| members(group).map(move |member| Row { group, member }))

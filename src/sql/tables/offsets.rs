@@ -1,6 +1,6 @@
 //! `offsets`: one row per committed offset.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
     facts::observed_at,
     store::{
@@ -21,11 +21,11 @@ impl Table for Offsets {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "offsets";
     const COMMENT: &'static str = "One row per committed (cluster, source, group_id, topic, partition)";
-    const BY: By = By::Offset;
+    const UNIT: UnitKind = UnitKind::Offset;
     const ORDER: &'static [&'static str] = &["cluster", "group_id", "topic", "partition"];
 
     fn columns() -> Columns<Self> {
-        super::of_offset::<Self>(|row| (row.group, row.entry))
+        super::offset_columns::<Self>(|row| (row.group, row.entry))
             .optional_int32("leader_epoch", "Leader epoch of the last consumed record", |row| {
                 Some(row.entry.row.leader_epoch).filter(|epoch| *epoch >= 0)
             })
@@ -51,10 +51,10 @@ impl Table for Offsets {
             .time("observed_at", super::OBSERVED_AT, |row| observed_at(row.cut, row.group, &row.entry))
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, mut take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let Some(group) = unit.group else { return Flow::Continue(()) };
         let cut = unit.cut;
-        super::entries(&unit, wanted, |_, entry| take(Row { cut, group, entry }))
+        super::matching_entries(&unit, predicate, |_, entry| take(Row { cut, group, entry }))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! `partitions`: one row per topic-partition, with its log end.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
     lag::RATE_OVER,
     store::{
@@ -28,7 +28,7 @@ impl Table for Partitions {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "partitions";
     const COMMENT: &'static str = "One row per topic-partition of each cluster, with or without consumers";
-    const BY: By = By::Cluster;
+    const UNIT: UnitKind = UnitKind::Cluster;
     const ORDER: &'static [&'static str] = &["cluster", "topic", "partition"];
 
     fn columns() -> Columns<Self> {
@@ -60,14 +60,15 @@ impl Table for Partitions {
             )
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = unit.cluster;
         cluster
             .ends
             .topics()
-            .filter(|topic| wanted.topics.includes(&topic.name))
+            .filter(|topic| predicate.topics.includes(&topic.name))
             .flat_map(move |topic| {
-                let partitions = topic.partitions.iter().zip(0..).filter(|(_, number)| wanted.has_partition(*number));
+                let partitions =
+                    topic.partitions.iter().zip(0..).filter(|(_, number)| predicate.has_partition(*number));
                 partitions.map(move |(partition, number)| {
                     let value = cluster.ends.value(*partition);
                     Row { cluster, topic, number, partition: *partition, value }

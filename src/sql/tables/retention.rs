@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
     facts::{Deriver, Fact},
     history::in_memory::StartRates,
@@ -40,11 +40,11 @@ impl Table for Retention {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "retention";
     const COMMENT: &'static str = "Distance of each committed offset from the records that Kafka has deleted";
-    const BY: By = By::Offset;
+    const UNIT: UnitKind = UnitKind::Offset;
     const ORDER: &'static [&'static str] = super::offsets::Offsets::ORDER;
 
     fn columns() -> Columns<Self> {
-        super::of_offset::<Self>(|row| (row.fact.group(), row.fact.entry))
+        super::offset_columns::<Self>(|row| (row.fact.group(), row.fact.entry))
             .optional_int64("log_start_offset", "First offset of the partition's log", |row| row.fact.lag().log_start)
             .optional_int64(
                 "margin",
@@ -69,12 +69,12 @@ impl Table for Retention {
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Row<'a>) -> Flow) -> Flow {
-        let needs_rate = wanted.needs(&["log_start_rate", "loss_seconds"]);
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, mut take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+        let needs_rate = predicate.needs(&["log_start_rate", "loss_seconds"]);
         let Some(group) = unit.group else { return Flow::Continue(()) };
         let deriver = Deriver::new(unit.cut, group);
         let mut topics: HashMap<usize, StartRates> = HashMap::new();
-        super::entries(&unit, wanted, |position, entry| {
+        super::matching_entries(&unit, predicate, |position, entry| {
             let of_topic = || StartRates::new(group.cluster, entry.topic);
             let log_start_rate = needs_rate
                 .then(|| topics.entry(entry.topic_index).or_insert_with(of_topic).of(entry.row.partition))

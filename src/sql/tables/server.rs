@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
     status::{GIT_REVISION, VERSION, resident_bytes},
     store::{
@@ -22,7 +22,7 @@ impl Table for Server {
     type Row<'a> = &'a Cut;
     const NAME: &'static str = "server";
     const COMMENT: &'static str = "One row about the server itself";
-    const BY: By = By::Server;
+    const UNIT: UnitKind = UnitKind::Server;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
@@ -34,16 +34,16 @@ impl Table for Server {
                 cut.taken_at.saturating_sub(cut.started_at) / 1000
             })
             .optional_int64("resident_bytes", "Resident memory of the process (bytes); NULL if unknown", |_| {
-                resident_bytes().map(super::whole)
+                resident_bytes().map(super::saturating_i64)
             })
             .int64("held_bytes", "Retained bytes: old versions that only readers still use", |cut| {
-                super::whole(cut.held_bytes)
+                super::saturating_i64(cut.held_bytes)
             })
             .int64("sql_threads", "Threads for statements, calls and scrapes, idle ones included", |cut| {
-                super::whole(cut.work.threads)
+                super::saturating_i64(cut.work.threads)
             })
             .int64("silent_sql_threads", "Cancelled statements and calls that are still running, at most 4", |cut| {
-                super::whole(cut.work.abandoned.len())
+                super::saturating_i64(cut.work.abandoned.len())
             })
             .optional_string(
                 "abandoned_work",
@@ -53,7 +53,7 @@ impl Table for Server {
             .optional_int64(
                 "history_unreadable_files",
                 "Files of the history store that cannot be read; they are not deleted; NULL without a store",
-                |cut| history(cut).map(|status| super::whole(status.unreadable)),
+                |cut| history(cut).map(|status| super::saturating_i64(status.unreadable)),
             )
             .optional_string(
                 "history_unreadable",
@@ -74,7 +74,7 @@ impl Table for Server {
             )
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(&'a Cut) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(&'a Cut) -> Flow) -> Flow {
         iter::once(unit.cut).try_for_each(take)
     }
 

@@ -1,6 +1,6 @@
 //! `sources`: the read progress of each source.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::status::LogPartitionStatus;
 
 pub(super) struct Sources;
@@ -14,7 +14,7 @@ impl Table for Sources {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "sources";
     const COMMENT: &'static str = "Read progress of each source, and of each partition of a log";
-    const BY: By = By::Source;
+    const UNIT: UnitKind = UnitKind::Source;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
@@ -39,36 +39,36 @@ impl Table for Sources {
                 |row| row.partition.open_transaction_since,
             )
             .optional_int64("behind", "Records left to read: end_offset - position", |row| row.partition.behind())
-            .int64("records", "Number of records read", |row| super::whole(row.partition.records))
-            .int64("tombstones", "Number of tombstones read", |row| super::whole(row.partition.tombstones))
+            .int64("records", "Number of records read", |row| super::saturating_i64(row.partition.records))
+            .int64("tombstones", "Number of tombstones read", |row| super::saturating_i64(row.partition.tombstones))
             .int64("decode_errors", "Number of records that could not be decoded", |row| {
-                super::whole(row.partition.decode_errors.values().sum::<u64>())
+                super::saturating_i64(row.partition.decode_errors.values().sum::<u64>())
             })
             .int64("unknown_types", "Number of records of unknown types", |row| {
-                super::whole(row.partition.unknown_types.values().sum::<u64>())
+                super::saturating_i64(row.partition.unknown_types.values().sum::<u64>())
             })
             .time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at)
             .optional_string("last_error", "Text of the last error", |row| row.partition.last_error.clone())
             .text("kind", "Kind of the store", |row| &row.partition.kind)
             .optional_text("mode", "Mode in which a Kafka cluster is read: log or admin", |row| row.partition.mode)
             .optional_int64("entries", "Offsets in the last complete poll of a store", |row| {
-                Some(super::whole(row.partition.reading.as_ref()?.entries))
+                Some(super::saturating_i64(row.partition.reading.as_ref()?.entries))
             })
             .optional_int64("unmatched", "Keys in the last complete poll that do not match the layout", |row| {
-                Some(super::whole(row.partition.reading.as_ref()?.unmatched))
+                Some(super::saturating_i64(row.partition.reading.as_ref()?.unmatched))
             })
             .optional_int64("malformed", "Keys in the last complete poll without a valid offset", |row| {
-                Some(super::whole(row.partition.reading.as_ref()?.malformed))
+                Some(super::saturating_i64(row.partition.reading.as_ref()?.malformed))
             })
             .optional_int64(
                 "ambiguous",
                 "Keys in the last complete poll that match the layout in several ways",
-                |row| Some(super::whole(row.partition.reading.as_ref()?.ambiguous)),
+                |row| Some(super::saturating_i64(row.partition.reading.as_ref()?.ambiguous)),
             )
             .optional_int64(
                 "forbidden",
                 "Keys in the last complete poll that the store does not allow to read",
-                |row| Some(super::whole(row.partition.reading.as_ref()?.forbidden)),
+                |row| Some(super::saturating_i64(row.partition.reading.as_ref()?.forbidden)),
             )
             .optional_string("last_rejected", "Last key that was rejected; never its value", |row| {
                 row.partition.reading.as_ref()?.last_rejected.clone()
@@ -88,7 +88,7 @@ impl Table for Sources {
             )
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &*unit.cluster.cluster.name;
         let sources = crate::status::sources(&unit.cluster.source, &unit.cluster.health, &unit.cluster.ends);
         sources.into_iter().map(move |partition| Row { cluster, partition }).try_for_each(take)

@@ -1,6 +1,6 @@
 //! `status_changes`: changes of the status of groups.
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{model::SourceId, store::samples::StatusChange};
 
 pub(super) struct StatusChanges;
@@ -14,7 +14,7 @@ impl Table for StatusChanges {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "status_changes";
     const COMMENT: &'static str = "Changes of the status of groups in the last 24 h, from samples";
-    const BY: By = By::Source;
+    const UNIT: UnitKind = UnitKind::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
@@ -27,10 +27,10 @@ impl Table for StatusChanges {
     }
 
     /// The newest changes come first.
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let source = &unit.cluster.source.id;
         let changes = unit.cluster.samples.changes.iter().rev();
-        let changes = changes.filter(|change| wanted.groups.includes(&change.group));
+        let changes = changes.filter(|change| predicate.groups.includes(&change.group));
         changes.map(move |change| Row { source, change }).try_for_each(take)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{By, Columns, Flow, Table, Unit, Wanted};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
     facts::{is_active, quiet},
     lag::RATE_OVER,
@@ -39,7 +39,7 @@ impl Table for Topics {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "topics";
     const COMMENT: &'static str = "One row per topic of each cluster, with or without consumers";
-    const BY: By = By::Cluster;
+    const UNIT: UnitKind = UnitKind::Cluster;
     const ORDER: &'static [&'static str] = &["cluster", "topic"];
 
     fn columns() -> Columns<Self> {
@@ -61,13 +61,13 @@ impl Table for Topics {
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+    fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = unit.cluster;
-        let readers = if wanted.needs(&["groups", "active_groups"]) { readers(unit) } else { HashMap::new() };
+        let readers = if predicate.needs(&["groups", "active_groups"]) { readers(unit) } else { HashMap::new() };
         cluster
             .ends
             .topics()
-            .filter(|topic| wanted.topics.includes(&topic.name))
+            .filter(|topic| predicate.topics.includes(&topic.name))
             .map(move |topic| {
                 let (groups, active_groups) = readers.get(&topic.name).copied().unwrap_or_default();
                 Row { cluster, topic, groups, active_groups }

@@ -1,15 +1,15 @@
 //! The definitions of the views, each after the views that it reads.
 
-use super::Definition;
+use super::ViewDefinition;
 
-pub(in super::super) const ALL: &[Definition] = &[RELATIONS, ACTIVE_CONSUMERS, CONSUMERS, STOPPED_GROUPS];
+pub(in super::super) const ALL: &[ViewDefinition] = &[RELATIONS, ACTIVE_CONSUMERS, CONSUMERS, STOPPED_GROUPS];
 
 /// The edges group → topic → owner.
 ///
 /// The plain counts also prevent DataFusion from grouping by partition first to count distinct ones, which would keep a
 /// row for each offset. A store of offsets may not know its readers; the owners are then the members of the group with
 /// the same id in another source.
-const RELATIONS: Definition = Definition {
+const RELATIONS: ViewDefinition = ViewDefinition {
     name: "relations",
     comment: "One row per group, topic and member that owns partitions of it, active or not",
     sql: "\
@@ -50,7 +50,7 @@ const RELATIONS_COLUMNS: &[(&str, &str)] = &[
 ];
 
 /// The active edges group → topic → owner.
-const ACTIVE_CONSUMERS: Definition = Definition {
+const ACTIVE_CONSUMERS: ViewDefinition = ViewDefinition {
     name: "active_consumers",
     comment: "The active rows of relations: the edges of the graph group → topic → owner",
     sql: "\
@@ -67,7 +67,7 @@ const ACTIVE_COLUMNS: &[(&str, &str)] = match RELATIONS_COLUMNS.split_last() {
 };
 
 /// One row per group, for lists of groups.
-const CONSUMERS: Definition = Definition {
+const CONSUMERS: ViewDefinition = ViewDefinition {
     name: "consumers",
     comment: "One row per group, with its topics, members and lag",
     sql: "\
@@ -119,7 +119,7 @@ LEFT JOIN m ON m.cluster = g.cluster AND m.source = g.source AND m.group_id = g.
 };
 
 /// The groups that an alert reports.
-const STOPPED_GROUPS: Definition = Definition {
+const STOPPED_GROUPS: ViewDefinition = ViewDefinition {
     name: "stopped_groups",
     comment: "One row per group with a partition that has lag and no commit for longer than usual",
     sql: "\

@@ -19,12 +19,12 @@ async fn a_reader_gets_every_item_of_a_complete_answer() {
 }
 
 #[tokio::test]
-async fn a_reader_that_stalls_is_told_and_holds_nothing() {
+async fn a_stalled_reader_gets_an_error_and_retains_nothing() {
     let (outbox, inbox) = outbox(1, &Arc::default());
     let item = Arc::new(());
     outbox.send(Some(Arc::clone(&item)), 1, None).await.unwrap();
-    let stalled = outbox.send(None, 1, Some(Patience { after: Duration::from_millis(1), setting: "x" })).await;
-    assert_eq!(stalled, Err(Ended::Stalled { after: Duration::from_millis(1), setting: "x" }));
+    let stalled = outbox.send(None, 1, Some(StallTimeout { after: Duration::from_millis(1), setting: "x" })).await;
+    assert_eq!(stalled, Err(EndReason::Stalled { after: Duration::from_millis(1), setting: "x" }));
     assert_eq!(Arc::strong_count(&item), 2);
     outbox.fail(None);
     assert_eq!(Arc::strong_count(&item), 1);
@@ -32,7 +32,7 @@ async fn a_reader_that_stalls_is_told_and_holds_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_complete_is_taken_back() {
+async fn an_incomplete_answer_is_discarded() {
     let all = Arc::default();
     let (outbox, inbox) = outbox(10, &all);
     outbox.send(1, 7, None).await.unwrap();
@@ -42,11 +42,11 @@ async fn what_is_not_complete_is_taken_back() {
 }
 
 #[tokio::test]
-async fn a_maker_learns_that_its_reader_left() {
+async fn the_writer_notices_that_the_reader_is_gone() {
     let (outbox, inbox) = outbox(1, &Arc::default());
     outbox.send(1, 1, None).await.unwrap();
     let sending = tokio::spawn(async move { (outbox.send(2, 1, None).await, outbox.closed().await) });
     tokio::task::yield_now().await;
     drop(inbox);
-    assert_eq!(sending.await.unwrap(), (Err(Ended::Disconnected), ()));
+    assert_eq!(sending.await.unwrap(), (Err(EndReason::Disconnected), ()));
 }

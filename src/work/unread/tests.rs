@@ -1,21 +1,21 @@
 use super::*;
 
 #[tokio::test]
-async fn a_client_waits_for_itself_and_not_for_others() {
+async fn a_client_waits_only_for_its_own_answers() {
     let unread = Arc::<Unread>::default();
-    let client = |number: u8| Client::at([10, 0, 0, number].into());
+    let client = |number: u8| ClientOrigin::of([10, 0, 0, number].into());
     let first = unread.count(client(1), 60);
     let second = unread.count(client(1), 60);
-    unread.room(client(2), 100).await;
+    unread.wait_for_room(client(2), 100).await;
     let waits = tokio::spawn({
         let unread = Arc::clone(&unread);
-        async move { unread.room(client(1), 100).await }
+        async move { unread.wait_for_room(client(1), 100).await }
     });
     tokio::task::yield_now().await;
     assert!(!waits.is_finished());
     drop(first);
     waits.await.unwrap();
-    assert_eq!((unread.of(client(1)), unread.bytes.load(Ordering::Relaxed)), (60, 60));
+    assert_eq!((unread.bytes_of(client(1)), unread.bytes.load(Ordering::Relaxed)), (60, 60));
     drop(second);
-    assert_eq!((unread.of(client(1)), unread.bytes.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!((unread.bytes_of(client(1)), unread.bytes.load(Ordering::Relaxed)), (0, 0));
 }

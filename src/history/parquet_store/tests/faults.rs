@@ -265,7 +265,7 @@ fn a_hanging_store_does_not_exceed_the_deadline() {
     let dir = TempDir::new().unwrap();
     let history_store = history_store(dir.path());
     Faulty::of(&history_store).silent.store(true, Ordering::Relaxed);
-    let bounds = Bounds { cancel: Cancel::within(Duration::from_millis(50)), budget: None };
+    let bounds = Bounds { cancel: CancelHandle::within(Duration::from_millis(50)), budget: None };
     let stopped = history_store.ask(Question { bounds, ..question(0..=1) });
     assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
 }

@@ -37,7 +37,7 @@ struct LogSample {
     unanswered: usize,
 }
 
-/// Checks the log, and the groups if the log exists. Returns whether the log can be read.
+/// Checks the log, and the groups if the log exists. Returns whether the log can be read, or does not exist yet.
 pub(super) fn examine(
     report: &mut Report,
     cluster: &config::Cluster,

@@ -18,28 +18,28 @@ use datafusion::{
 };
 
 use super::{
-    super::{super::own::Own, account::check_current, width},
-    Account, bound, bounded, is_bounded, size,
+    super::{super::builtin::BuiltinFunction, account::check_current, width},
+    OperatorAccount, bounded, cost_model, is_bounded, size,
 };
 
 /// Name of the function that reserves the bytes of copied values.
-pub(super) const HELD: &str = "held";
+pub(super) const RESERVING: &str = "reserve_bytes";
 
 /// The rewrite rule.
 #[derive(Debug)]
-pub(crate) struct Bounding {
+pub(crate) struct BoundingRule {
     like: Arc<ScalarUDF>,
     ilike: Arc<ScalarUDF>,
     regex: Arc<ScalarUDF>,
-    held: Arc<ScalarUDF>,
+    reserving: Arc<ScalarUDF>,
     max_value_bytes: usize,
 }
 
-impl Bounding {
+impl BoundingRule {
     pub(crate) fn new(max_value_bytes: usize) -> Self {
         let regex = bounded(datafusion::functions::regex::regexp_like(), max_value_bytes);
         let [like, ilike] = ["like", "ilike"].map(|name| bounded(pattern(name), max_value_bytes));
-        Self { like, ilike, regex, held: held(), max_value_bytes }
+        Self { like, ilike, regex, reserving: reserving(), max_value_bytes }
     }
 
     /// Returns a call of `regexp_like`.
@@ -64,7 +64,7 @@ impl Bounding {
     }
 }
 
-impl FunctionRewrite for Bounding {
+impl FunctionRewrite for BoundingRule {
     fn name(&self) -> &'static str {
         "bounding"
     }
@@ -83,10 +83,10 @@ impl FunctionRewrite for Bounding {
                 _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
             },
             // By function rather than by syntax, since operators and subscripts stand for some functions.
-            Expr::ScalarFunction(call) if bound(call.name()).is_some() && !is_bounded(&call.func) => {
+            Expr::ScalarFunction(call) if cost_model(call.name()).is_some() && !is_bounded(&call.func) => {
                 Transformed::yes(bounded(call.func, self.max_value_bytes).call(call.args))
             }
-            expression if copies(&expression, schema)? => Transformed::yes(self.held.call(vec![expression])),
+            expression if copies(&expression, schema)? => Transformed::yes(self.reserving.call(vec![expression])),
             expression => Transformed::no(expression),
         })
     }
@@ -137,7 +137,7 @@ fn pattern(name: &'static str) -> Arc<ScalarUDF> {
         }
         _ => Err(DataFusionError::Plan("LIKE requires a text and a pattern".to_owned())),
     };
-    Own::of(name, 2, |_, _| Ok(DataType::Boolean), compute).function()
+    BuiltinFunction::new(name, 2, |_, _| Ok(DataType::Boolean), compute).function()
 }
 
 /// Wraps the condition of a join so that it fails once the statement must end, since a join may evaluate its condition
@@ -146,26 +146,26 @@ fn pattern(name: &'static str) -> Arc<ScalarUDF> {
 /// # Errors
 ///
 /// The type of the condition cannot be determined.
-pub(crate) fn checked(filter: &JoinFilter) -> Result<JoinFilter> {
+pub(crate) fn cancellable_filter(filter: &JoinFilter) -> Result<JoinFilter> {
     let (condition, schema) = (Arc::clone(filter.expression()), filter.schema());
-    let condition = ScalarFunctionExpr::try_new(held(), vec![condition], schema, Arc::default())?;
+    let condition = ScalarFunctionExpr::try_new(reserving(), vec![condition], schema, Arc::default())?;
     Ok(JoinFilter::new(Arc::new(condition), filter.column_indices().to_vec(), Arc::clone(schema)))
 }
 
 /// Returns a function that returns its argument, and reserves its bytes in the current account if its type varies in
 /// size.
-fn held() -> Arc<ScalarUDF> {
+fn reserving() -> Arc<ScalarUDF> {
     let compute = |_, operands: &[ColumnarValue]| {
         check_current()?;
         let value = operands.first().cloned().ok_or_else(no_value)?;
-        if let Some(account) = Account::current().filter(|_| width::varies(&value.data_type())) {
-            account.charge(size(&value))?;
+        if let Some(account) = OperatorAccount::current().filter(|_| width::varies(&value.data_type())) {
+            account.reserve(size(&value))?;
         }
         Ok(value)
     };
-    Own::of(HELD, 1, |_, kinds| kinds.first().cloned().ok_or_else(no_value), compute).function()
+    BuiltinFunction::new(RESERVING, 1, |_, kinds| kinds.first().cloned().ok_or_else(no_value), compute).function()
 }
 
 fn no_value() -> DataFusionError {
-    DataFusionError::Plan("held requires a value".to_owned())
+    DataFusionError::Plan("reserve_bytes requires a value".to_owned())
 }

@@ -1,13 +1,13 @@
 //! The limits of each function.
 
 /// Returns the maximum bytes of a result, for the bytes and the integer values of the arguments.
-type Result = fn(&[usize], &[usize]) -> usize;
+type ResultBytes = fn(&[usize], &[usize]) -> usize;
 
 /// The cost of a function.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bound {
+pub(crate) struct CostModel {
     pub(crate) steps: Steps,
-    pub(crate) result: Result,
+    pub(crate) result: ResultBytes,
     /// Whether the result may be much larger than the arguments.
     pub(crate) grows: bool,
 }
@@ -44,7 +44,7 @@ const REGEX: &str = "\
     regexp_count regexp_instr regexp_like regexp_match";
 
 /// Functions with results that may be much larger than their arguments.
-const GROWING: &[(&str, Steps, Result)] = &[
+const GROWING: &[(&str, Steps, ResultBytes)] = &[
     // Numbers are written as text.
     ("||", Steps::Bytes, |bytes, _| sum(bytes).saturating_add(32 * bytes.len())),
     ("concat", Steps::Bytes, |bytes, _| sum(bytes)),
@@ -86,8 +86,8 @@ fn has(names: &str, name: &str) -> bool {
 }
 
 /// Returns the limits of a function; `None` if it needs none.
-pub(crate) fn bound(name: &str) -> Option<Bound> {
-    let linear = |steps| Some(Bound { steps, result: like_first, grows: false });
+pub(crate) fn cost_model(name: &str) -> Option<CostModel> {
+    let linear = |steps| Some(CostModel { steps, result: like_first, grows: false });
     if has(LINEAR, name) {
         return linear(Steps::Bytes);
     }
@@ -98,7 +98,7 @@ pub(crate) fn bound(name: &str) -> Option<Bound> {
         return linear(Steps::Regex);
     }
     let (_, steps, result) = *GROWING.iter().find(|(growing, ..)| *growing == name)?;
-    Some(Bound { steps, result, grows: true })
+    Some(CostModel { steps, result, grows: true })
 }
 
 /// Returns the names of all functions, including those without limits.

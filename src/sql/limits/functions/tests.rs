@@ -46,9 +46,9 @@ fn every_function_is_known_to_be_cheap_or_has_bounds() {
     for function in all {
         let name = function.name();
         let is_fixed = [NUMBERS, TIMES, OTHERS].iter().any(|names| names.contains(&name));
-        let is_plain = table::names().any(|known| known == name) && bound(name).is_none();
-        assert!(is_fixed || is_plain || bound(name).is_some(), "{name}");
-        assert!(!(is_fixed && bound(name).is_some()), "{name}");
+        let is_plain = table::names().any(|known| known == name) && cost_model(name).is_none();
+        assert!(is_fixed || is_plain || cost_model(name).is_some(), "{name}");
+        assert!(!(is_fixed && cost_model(name).is_some()), "{name}");
     }
 }
 

@@ -3,7 +3,7 @@ use super::*;
 /// Returns the rewritten tokens of a statement as one text; literals are without escapes.
 fn plain(sql: &str) -> Result<String, SqlError> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
-    Ok(spelt(tokens).unwrap()?.iter().map(ToString::to_string).collect())
+    Ok(rewrite(tokens).unwrap()?.iter().map(ToString::to_string).collect())
 }
 
 #[test]

@@ -25,14 +25,14 @@ fn read(lab: &Lab, bounds: &Bounds) -> datafusion::common::Result<Vec<usize>> {
     let (table, cut) = (table(), lab.store.cut("", false).unwrap());
     let unit = Unit { cut: &cut, cluster: &cut.clusters[0], group: None, offsets: 0..0 };
     let columns = table.schema.fields().iter().map(|field| field.name().clone()).collect();
-    let wanted = super::super::super::wanted::Wanted::new(&[], columns);
-    let question = Question {
-        wanted,
+    let predicate = super::super::super::predicate::ScanPredicate::new(&[], columns);
+    let request = ScanRequest {
+        predicate,
         columns: (0..table.schema.fields().len()).collect(),
         schema: Arc::clone(&table.schema),
         limit: None,
     };
-    let batches = (table.scan)(Box::new(std::iter::once(unit)), &question, bounds);
+    let batches = (table.scan)(Box::new(std::iter::once(unit)), &request, bounds);
     batches.map(|batch| batch.map(|batch| batch.num_rows())).collect()
 }
 
@@ -44,7 +44,7 @@ fn batches_are_bounded_whatever_a_key_holds() {
 }
 
 #[test]
-fn a_statement_that_reads_more_samples_than_its_memory_holds_is_told_so() {
+fn a_statement_fails_when_its_samples_exceed_its_memory() {
     let lab = moving();
     let budget = Arc::new(FixedBudget::new(100_000));
     let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };

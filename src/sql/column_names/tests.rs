@@ -31,7 +31,7 @@ fn every_select_is_named_and_quotes_are_doubled() {
 fn names_have_an_end_and_are_not_given_twice() {
     let long = format!("SELECT {}", vec!["1"; 40].join(" + "));
     let name = named(&long).split('"').nth(1).unwrap().to_owned();
-    assert_eq!(name.chars().count(), LONGEST);
+    assert_eq!(name.chars().count(), MAX_CHARACTERS);
     assert_eq!(named(&format!("{long}, {} + 2", vec!["1"; 40].join(" + "))).matches(" AS ").count(), 0);
     assert_eq!(named("SELECT unnest(x)"), "SELECT unnest(x)");
     assert_eq!(named("EXPLAIN SELECT 1"), "EXPLAIN SELECT 1");

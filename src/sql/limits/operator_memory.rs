@@ -31,50 +31,50 @@ use parking_lot::Mutex;
 use super::{
     super::{error::SqlError, table::BATCH_ROWS},
     memory::GUARD,
-    width::{self, Rows},
+    width::{self, RowSizes},
 };
 
 /// Rows of a batch that a join builds. Each row copies one row of either side, whatever its size.
 pub(crate) const JOIN_ROWS: usize = 2048;
 
 /// Maximum batches of one partition that wait for their reader: one in a channel, and the one being read.
-const WAITING: usize = 2;
+const MAX_PENDING: usize = 2;
 
 /// The memory that a kind of operator keeps.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum MemoryUse {
     /// Batches in which all rows may be copies of the widest input rows.
     Copies,
     /// Rows of several batches, until they fill one.
-    Gathered,
+    Collected,
     /// Rows of several batches for each output, until they fill one.
-    Dealt,
+    Repartitioned,
     /// Batches that wait for their reader.
     Waiting,
     /// All input rows `times` times, and one value of each function for each row.
-    Everything { times: usize, values: Vec<Vec<Arc<dyn PhysicalExpr>>> },
+    WholeInput { times: usize, values: Vec<Vec<Arc<dyn PhysicalExpr>>> },
     /// A copy of the other columns for each item of the lists in these columns.
-    Lists(Vec<usize>),
+    Unnested(Vec<usize>),
     /// The values of subqueries (all inputs except the first), copied for each row of a batch by this number of
     /// expressions.
-    Values(usize),
+    Subqueries(usize),
     /// All groups in one batch, which is returned in slices.
     Slices,
     /// One batch.
     Batch,
 }
 
-impl Kind {
+impl MemoryUse {
     /// Returns the memory that an operator keeps.
     pub(crate) fn of(plan: &dyn ExecutionPlan) -> Self {
         if is_join(plan) {
             return Self::Copies;
         }
         if plan.is::<RepartitionExec>() {
-            return Self::Dealt;
+            return Self::Repartitioned;
         }
         if plan.is::<FilterExec>() {
-            return Self::Gathered;
+            return Self::Collected;
         }
         if plan.is::<CoalescePartitionsExec>() || plan.is::<SortPreservingMergeExec>() {
             return Self::Waiting;
@@ -83,10 +83,12 @@ impl Kind {
             return Self::Slices;
         }
         if let Some(unnest) = plan.downcast_ref::<UnnestExec>() {
-            return Self::Lists(unnest.list_column_indices().iter().map(|list| list.index_in_input_schema).collect());
+            return Self::Unnested(
+                unnest.list_column_indices().iter().map(|list| list.index_in_input_schema).collect(),
+            );
         }
         if plan.is::<ScalarSubqueryExec>() {
-            return Self::Values(uses(plan));
+            return Self::Subqueries(uses(plan));
         }
         let windows = match (plan.downcast_ref::<WindowAggExec>(), plan.downcast_ref::<BoundedWindowAggExec>()) {
             // `WindowAggExec` concatenates its whole input at the end. `BoundedWindowAggExec` keeps the rows that its
@@ -103,7 +105,7 @@ impl Kind {
                 // The arguments include the default of lead and lag, which is not one of the window's expressions.
                 function.map_or_else(|| window.expressions(), |function| function.args().to_vec())
             });
-            Self::Everything { times, values: values.collect() }
+            Self::WholeInput { times, values: values.collect() }
         })
     }
 }
@@ -131,14 +133,14 @@ fn uses(plan: &dyn ExecutionPlan) -> usize {
 
 /// The memory of one operator, over all its partitions.
 #[derive(Debug)]
-pub(crate) struct Holding {
+pub(crate) struct OperatorMemory {
     name: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MemoryUse,
     partitions: usize,
     /// Bytes of constants that are copied for each row.
     pub(crate) constants: usize,
     /// Input of the operator so far.
-    seen: Mutex<Seen>,
+    stats: Mutex<InputStats>,
     /// The reserved bytes; empty before the first batch.
     reservation: OnceLock<MemoryReservation>,
 }
@@ -146,7 +148,7 @@ pub(crate) struct Holding {
 /// Statistics of an operator's input.
 #[derive(Debug, Default)]
 /// Rows of all inputs.
-struct Seen {
+struct InputStats {
     rows: usize,
     /// Bytes of all inputs.
     bytes: usize,
@@ -156,9 +158,9 @@ struct Seen {
     finished: usize,
 }
 
-impl Seen {
+impl InputStats {
     /// Records a width. Returns whether it is larger than all before.
-    fn widen(&mut self, at: usize, width: usize) -> bool {
+    fn record_width(&mut self, at: usize, width: usize) -> bool {
         if self.widest.len() <= at {
             self.widest.resize(at + 1, 0);
         }
@@ -175,68 +177,68 @@ impl Seen {
     }
 }
 
-impl Holding {
+impl OperatorMemory {
     pub(crate) fn new(plan: &dyn ExecutionPlan, constants: usize) -> Self {
         let partitions = plan.output_partitioning().partition_count();
         Self {
             name: plan.name().to_owned(),
-            kind: Kind::of(plan),
+            kind: MemoryUse::of(plan),
             partitions,
             constants,
-            seen: Mutex::default(),
+            stats: Mutex::default(),
             reservation: OnceLock::new(),
         }
     }
 
     /// Releases the reserved bytes once all partitions have ended.
     pub(crate) fn finish(&self) {
-        let mut seen = self.seen.lock();
-        seen.finished += 1;
-        if let (true, Some(reservation)) = (seen.finished == self.partitions, self.reservation.get()) {
+        let mut stats = self.stats.lock();
+        stats.finished += 1;
+        if let (true, Some(reservation)) = (stats.finished == self.partitions, self.reservation.get()) {
             reservation.free();
         }
     }
 
     /// Reserves the memory that the operator may keep after it received a batch of an input.
-    pub(crate) fn admit(&self, input: usize, batch: &RecordBatch, context: &TaskContext) -> Result<()> {
-        let mut seen = self.seen.lock();
+    pub(crate) fn reserve_for(&self, input: usize, batch: &RecordBatch, context: &TaskContext) -> Result<()> {
+        let mut stats = self.stats.lock();
         let bytes = match &self.kind {
-            Kind::Copies => {
-                if !seen.widen(input, width::widest(batch.columns())) {
+            MemoryUse::Copies => {
+                if !stats.record_width(input, width::widest(batch.columns())) {
                     return Ok(());
                 }
                 // The rows of one batch, and those of the next one while it is built.
-                seen.width().saturating_mul(2 * JOIN_ROWS * self.partitions)
+                stats.width().saturating_mul(2 * JOIN_ROWS * self.partitions)
             }
-            Kind::Dealt => {
-                seen.bytes = seen.bytes.saturating_add(slice_bytes(batch)?);
-                seen.widen(input, width::widest(batch.columns()));
-                seen.bytes.min(seen.width().saturating_mul(BATCH_ROWS * self.partitions))
+            MemoryUse::Repartitioned => {
+                stats.bytes = stats.bytes.saturating_add(slice_bytes(batch)?);
+                stats.record_width(input, width::widest(batch.columns()));
+                stats.bytes.min(stats.width().saturating_mul(BATCH_ROWS * self.partitions))
             }
-            Kind::Values(uses) => {
-                if input == 0 || !seen.widen(input, width::widest(batch.columns())) {
+            MemoryUse::Subqueries(uses) => {
+                if input == 0 || !stats.record_width(input, width::widest(batch.columns())) {
                     return Ok(());
                 }
                 // The value itself, and a copy in each expression that refers to it.
-                seen.width().saturating_mul(1 + uses * BATCH_ROWS * self.partitions)
+                stats.width().saturating_mul(1 + uses * BATCH_ROWS * self.partitions)
             }
-            Kind::Everything { times, values } => {
-                seen.rows += batch.num_rows();
-                seen.bytes = seen.bytes.saturating_add(slice_bytes(batch)?.saturating_mul(*times));
+            MemoryUse::WholeInput { times, values } => {
+                stats.rows += batch.num_rows();
+                stats.bytes = stats.bytes.saturating_add(slice_bytes(batch)?.saturating_mul(*times));
                 for (at, function) in values.iter().enumerate() {
-                    seen.widen(at, widest_of(function, batch)?);
+                    stats.record_width(at, widest_of(function, batch)?);
                 }
-                seen.bytes.saturating_add(seen.rows.saturating_mul(seen.width()))
+                stats.bytes.saturating_add(stats.rows.saturating_mul(stats.width()))
             }
-            Kind::Lists(columns) => {
+            MemoryUse::Unnested(columns) => {
                 let unnested = unnested_bytes(columns, batch);
-                seen.bytes = unnested.saturating_mul(self.partitions);
-                seen.bytes
+                stats.bytes = unnested.saturating_mul(self.partitions);
+                stats.bytes
             }
-            Kind::Gathered | Kind::Waiting | Kind::Slices | Kind::Batch => return Ok(()),
+            MemoryUse::Collected | MemoryUse::Waiting | MemoryUse::Slices | MemoryUse::Batch => return Ok(()),
         };
         let reservation = self.reservation.get_or_init(|| MemoryConsumer::new(GUARD).register(context.memory_pool()));
-        let width = seen.width();
+        let width = stats.width();
         reservation.try_resize(bytes).map_err(|error| match SqlError::from_datafusion(&error) {
             SqlError::Limit { setting, .. } if width > 0 => {
                 let what = format!("{}: copies of {width} bytes for each row need too much memory", self.name);
@@ -253,7 +255,7 @@ fn widest_of(function: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<
     for value in function {
         if width::varies(&value.data_type(batch.schema_ref())?) {
             let value = value.evaluate(batch)?.to_array(1)?;
-            widest = widest.max(Rows::bytes(value.as_ref()).greatest());
+            widest = widest.max(RowSizes::bytes(value.as_ref()).greatest());
         }
     }
     Ok(widest)
@@ -270,7 +272,8 @@ fn unnested_bytes(lists: &[usize], batch: &RecordBatch) -> usize {
     let is_list = |at: usize| lists.contains(&at);
     let columns = || batch.columns().iter().enumerate();
     let others: Vec<&ArrayRef> = columns().filter(|(at, _)| !is_list(*at)).map(|(_, column)| column).collect();
-    let items = columns().filter(|(at, _)| is_list(*at)).map(|(_, column)| Rows::leaves(column.as_ref()).greatest());
+    let items =
+        columns().filter(|(at, _)| is_list(*at)).map(|(_, column)| RowSizes::leaves(column.as_ref()).greatest());
     let bytes = columns().filter(|(at, _)| is_list(*at)).map(|(_, column)| column.get_array_memory_size());
     let rows = items.max().unwrap_or(0).max(JOIN_ROWS.min(batch.num_rows()));
     width::widest(others).saturating_mul(rows).saturating_add(bytes.sum())
@@ -278,21 +281,21 @@ fn unnested_bytes(lists: &[usize], batch: &RecordBatch) -> usize {
 
 /// Reserved bytes of batches that wait for their reader; those of earlier batches are released.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingBatches {
     reservation: MemoryReservation,
     batches: VecDeque<usize>,
     most: usize,
 }
 
-impl Waiting {
-    pub(crate) fn new(holding: &Holding, context: &TaskContext) -> Self {
-        let most = if matches!(holding.kind, Kind::Waiting) { WAITING } else { 1 };
+impl PendingBatches {
+    pub(crate) fn new(memory: &OperatorMemory, context: &TaskContext) -> Self {
+        let most = if matches!(memory.kind, MemoryUse::Waiting) { MAX_PENDING } else { 1 };
         let reservation = MemoryConsumer::new(GUARD).register(context.memory_pool());
         Self { reservation, batches: VecDeque::with_capacity(most), most }
     }
 
     /// Reserves the bytes of a batch, and releases those of the oldest one if there are too many.
-    pub(crate) fn hand_on(&mut self, bytes: usize) -> Result<()> {
+    pub(crate) fn push(&mut self, bytes: usize) -> Result<()> {
         if self.batches.len() == self.most {
             self.batches.pop_front();
         }

@@ -18,35 +18,35 @@ use datafusion::{
 use crate::model::{Millis, Name};
 
 /// The time column of samples; conditions on it limit the samples that are read.
-pub(super) const TIME: &str = "sampled_at";
+pub(super) const SAMPLED_AT: &str = "sampled_at";
 
 /// The rows and columns of a table that a statement needs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
-    pub(super) clusters: Names,
-    pub(super) groups: Names,
-    pub(super) topics: Names,
+pub(super) struct ScanPredicate {
+    pub(super) clusters: NameSet,
+    pub(super) groups: NameSet,
+    pub(super) topics: NameSet,
     partitions: Option<BTreeSet<i32>>,
-    /// Bounds of [`TIME`], both inclusive.
+    /// Bounds of [`SAMPLED_AT`], both inclusive.
     times: Option<(Millis, Millis)>,
     /// The columns that the statement uses.
     columns: BTreeSet<String>,
     /// Whether rows must be returned in the table's order.
     pub(super) sorted: bool,
     /// Whether the conditions only name clusters and groups.
-    only_places: bool,
+    names_only_units: bool,
 }
 
 /// A set of names: all, some, or those with a prefix.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names {
-    among: Option<BTreeSet<String>>,
+pub(super) struct NameSet {
+    listed: Option<BTreeSet<String>>,
     prefix: String,
 }
 
-impl Names {
+impl NameSet {
     pub(super) fn includes(&self, name: &str) -> bool {
-        self.among.as_ref().is_none_or(|names| names.contains(name)) && name.starts_with(&self.prefix)
+        self.listed.as_ref().is_none_or(|names| names.contains(name)) && name.starts_with(&self.prefix)
     }
 
     /// Returns which names of a list match; `None` if all do.
@@ -56,7 +56,7 @@ impl Names {
 
     /// Returns the named names in order; `None` if names are not enumerated.
     pub(super) fn list(&self) -> Option<impl Iterator<Item = &str>> {
-        let names = self.among.as_ref()?;
+        let names = self.listed.as_ref()?;
         Some(names.iter().map(String::as_str).filter(|name| name.starts_with(&self.prefix)))
     }
 
@@ -66,17 +66,17 @@ impl Names {
     }
 
     /// Returns whether exactly one name can match.
-    fn is_one(&self) -> bool {
-        self.among.as_ref().is_some_and(|names| names.len() == 1)
+    fn has_one_value(&self) -> bool {
+        self.listed.as_ref().is_some_and(|names| names.len() == 1)
     }
 
     /// Returns whether every name matches.
     pub(super) fn is_any(&self) -> bool {
-        self.among.is_none() && self.prefix.is_empty()
+        self.listed.is_none() && self.prefix.is_empty()
     }
 
     fn restrict(&mut self, names: BTreeSet<String>) {
-        restrict(&mut self.among, names);
+        restrict(&mut self.listed, names);
     }
 
     fn restrict_prefix(&mut self, prefix: &str) {
@@ -90,7 +90,7 @@ impl Names {
 
     fn describe(&self, label: &str) -> String {
         let mut text = String::new();
-        if let Some(names) = &self.among {
+        if let Some(names) = &self.listed {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             text = format!(", {label}=[{}]", names.join(", "));
         }
@@ -101,38 +101,38 @@ impl Names {
     }
 }
 
-impl Wanted {
+impl ScanPredicate {
     /// Returns what the conjunction of `filters` guarantees, however the conditions are written. `columns` are the
     /// columns that the statement uses.
     pub(super) fn new(filters: &[Arc<dyn PhysicalExpr>], columns: BTreeSet<String>) -> Self {
-        let mut wanted = Self { columns, ..Self::default() };
+        let mut predicate = Self { columns, ..Self::default() };
         for guarantee in filters.iter().flat_map(LiteralGuarantee::analyze) {
             if guarantee.guarantee == Guarantee::In {
-                wanted.restrict(guarantee.column.name(), &guarantee.literals.into_iter().collect::<Vec<_>>());
+                predicate.restrict(guarantee.column.name(), &guarantee.literals.into_iter().collect::<Vec<_>>());
             }
         }
         let conditions = filters.iter().flat_map(split_conjunction);
         // The scan is exact for such conditions, so DataFusion does not evaluate them again.
-        let is_known = |names: &Names| names.among.is_some();
-        wanted.only_places = conditions.clone().all(|condition| match place(condition) {
-            Some("cluster") => is_known(&wanted.clusters),
-            Some(_) => is_known(&wanted.groups),
+        let is_known = |names: &NameSet| names.listed.is_some();
+        predicate.names_only_units = conditions.clone().all(|condition| match unit_column(condition) {
+            Some("cluster") => is_known(&predicate.clusters),
+            Some(_) => is_known(&predicate.groups),
             None => false,
         });
         for condition in conditions {
             if let Some((column, prefix)) = prefix(condition)
-                && let Some(names) = wanted.names(column)
+                && let Some(names) = predicate.names(column)
             {
                 names.restrict_prefix(&prefix);
             }
-            if let Some((operator, at)) = bound(condition) {
-                wanted.restrict_times(operator, at);
+            if let Some((operator, at)) = time_bound(condition) {
+                predicate.restrict_times(operator, at);
             }
         }
-        wanted
+        predicate
     }
 
-    fn names(&mut self, column: &str) -> Option<&mut Names> {
+    fn names(&mut self, column: &str) -> Option<&mut NameSet> {
         match column {
             "cluster" => Some(&mut self.clusters),
             "group_id" => Some(&mut self.groups),
@@ -180,19 +180,19 @@ impl Wanted {
     }
 
     /// Returns whether a column can have only one value.
-    pub(super) fn is_one(&self, column: &str) -> bool {
+    pub(super) fn has_one_value(&self, column: &str) -> bool {
         match column {
-            "cluster" => self.clusters.is_one(),
-            "group_id" => self.groups.is_one(),
-            "topic" => self.topics.is_one(),
+            "cluster" => self.clusters.has_one_value(),
+            "group_id" => self.groups.has_one_value(),
+            "topic" => self.topics.has_one_value(),
             "partition" => self.partitions.as_ref().is_some_and(|partitions| partitions.len() == 1),
             _ => false,
         }
     }
 
     /// Returns whether all rows of the named units match. `by_group`: units are groups, otherwise clusters.
-    pub(super) fn is_whole_units(&self, by_group: bool) -> bool {
-        self.only_places && (by_group || self.groups.is_any())
+    pub(super) fn selects_whole_units(&self, by_group: bool) -> bool {
+        self.names_only_units && (by_group || self.groups.is_any())
     }
 
     /// Describes the predicate for EXPLAIN; empty if every row matches.
@@ -239,7 +239,7 @@ fn literal(expression: &Arc<dyn PhysicalExpr>) -> Option<&ScalarValue> {
 }
 
 /// Returns the column of a condition that only names clusters or groups.
-fn place(condition: &Arc<dyn PhysicalExpr>) -> Option<&str> {
+fn unit_column(condition: &Arc<dyn PhysicalExpr>) -> Option<&str> {
     let is_text = |expression| literal(expression).and_then(text).is_some();
     let name = if let Some(list) = condition.downcast_ref::<InListExpr>() {
         (!list.negated() && list.list().iter().all(is_text)).then(|| column(list.expr()))?
@@ -248,20 +248,20 @@ fn place(condition: &Arc<dyn PhysicalExpr>) -> Option<&str> {
         match binary.op() {
             Operator::Eq if is_text(binary.right()) => column(binary.left()),
             // DataFusion turns a short IN list into alternatives.
-            Operator::Or => place(binary.left()).filter(|left| place(binary.right()) == Some(*left)),
+            Operator::Or => unit_column(binary.left()).filter(|left| unit_column(binary.right()) == Some(*left)),
             _ => None,
         }
     };
     name.filter(|name| matches!(*name, "cluster" | "group_id"))
 }
 
-/// Returns the operator and the constant of a condition that compares [`TIME`] with a constant, as if the constant were
-/// on the right. Samples have whole milliseconds.
-fn bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
+/// Returns the operator and the constant of a condition that compares [`SAMPLED_AT`] with a constant, as if the
+/// constant were on the right. Samples have whole milliseconds.
+fn time_bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
     let binary = condition.downcast_ref::<BinaryExpr>()?;
-    let (operator, other) = if column(binary.left()) == Some(TIME) {
+    let (operator, other) = if column(binary.left()) == Some(SAMPLED_AT) {
         (*binary.op(), binary.right())
-    } else if column(binary.right()) == Some(TIME) {
+    } else if column(binary.right()) == Some(SAMPLED_AT) {
         (binary.op().swap()?, binary.left())
     } else {
         return None;

@@ -15,7 +15,7 @@ use datafusion::{
 
 /// A function of operands of any type. Its result is NULL if an operand is NULL.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct BuiltinFunction {
     pub(super) name: &'static str,
     pub(super) signature: Signature,
     /// Whether it is an operator: it is written between its two operands, or before its only one.
@@ -26,9 +26,9 @@ pub(super) struct Own {
     pub(super) compute: fn(&'static str, &[ColumnarValue]) -> Result<ColumnarValue>,
 }
 
-impl Own {
+impl BuiltinFunction {
     /// Returns a function with the given number of operands.
-    pub(super) fn of(
+    pub(super) fn new(
         name: &'static str,
         operands: usize,
         result: fn(&'static str, &[DataType]) -> Result<DataType>,
@@ -43,21 +43,21 @@ impl Own {
     }
 }
 
-impl PartialEq for Own {
+impl PartialEq for BuiltinFunction {
     fn eq(&self, other: &Self) -> bool {
         (self.name, &self.signature) == (other.name, &other.signature)
     }
 }
 
-impl Eq for Own {}
+impl Eq for BuiltinFunction {}
 
-impl Hash for Own {
+impl Hash for BuiltinFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.name, &self.signature).hash(state);
     }
 }
 
-impl ScalarUDFImpl for Own {
+impl ScalarUDFImpl for BuiltinFunction {
     fn name(&self) -> &'static str {
         self.name
     }

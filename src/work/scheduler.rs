@@ -12,13 +12,16 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{Cancel, Client, Ended, Kind, Limits, Load, MOST_ABANDONED, Refused, Status, place::Place, queue::Queue};
+use super::{
+    CancelHandle, ClientOrigin, EndReason, KindLimits, KindLoad, MAX_ABANDONED, WorkError, WorkKind, WorkStatus,
+    fair_queue::FairQueue, threads::JobThreads,
+};
 use crate::clock::{Clock, Ticks, ticks};
 
 /// Time after its cancellation in which a job must end before it is abandoned.
-const TIME_TO_END: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of idle thread sets that are kept for later jobs.
-const IDLE: usize = 4;
+const MAX_IDLE_SETS: usize = 4;
 
 /// The job occupies no slot any more.
 pub(super) const DONE: u8 = 0;
@@ -29,92 +32,92 @@ pub(super) const PAUSED: u8 = 2;
 
 /// An admitted job.
 #[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) shared: Arc<Shared>,
-    pub(super) kind: Kind,
-    pub(super) client: Client,
+pub(super) struct JobState {
+    pub(super) scheduler: Arc<Scheduler>,
+    pub(super) kind: WorkKind,
+    pub(super) client: ClientOrigin,
     /// The name of the job in logs and the status.
     pub(super) what: String,
-    pub(super) cancel: Cancel,
+    pub(super) cancel: CancelHandle,
     /// One of [`DONE`], [`RUNNING`] and [`PAUSED`]; changed only under the lock of the admission.
-    pub(super) turn: AtomicU8,
+    pub(super) phase: AtomicU8,
     /// The job's threads; `None` before it starts a task, and after it was abandoned.
-    pub(super) place: Mutex<Option<Place>>,
+    pub(super) threads: Mutex<Option<JobThreads>>,
 }
 
-impl Inner {
-    pub(super) fn turn(&self) -> u8 {
-        self.turn.load(Ordering::Relaxed)
+impl JobState {
+    pub(super) fn phase(&self) -> u8 {
+        self.phase.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_turn(&self, turn: u8) -> u8 {
-        self.turn.swap(turn, Ordering::Relaxed)
+    pub(super) fn set_phase(&self, phase: u8) -> u8 {
+        self.phase.swap(phase, Ordering::Relaxed)
     }
 }
 
-impl Drop for Inner {
+impl Drop for JobState {
     fn drop(&mut self) {
-        let (turn, place) = (self.set_turn(DONE), self.place.get_mut().take());
-        self.shared.end(self.kind, self.client, turn, place);
+        let (phase, threads) = (self.set_phase(DONE), self.threads.get_mut().take());
+        self.scheduler.end(self.kind, self.client, phase, threads);
     }
 }
 
 /// The admission.
 #[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
+pub(super) struct Scheduler {
+    state: Mutex<SchedulerState>,
     clock: Clock,
     /// Number of threads of each job.
-    threads: usize,
+    threads_per_job: usize,
     /// Threads of all jobs, idle ones included.
     running_threads: Arc<AtomicUsize>,
-    /// See [`Shared::writers`].
-    writers: Mutex<Option<Place>>,
-    /// Wakes the watchdog; `None` in tests, which call [`Shared::look`] themselves.
+    /// See [`Scheduler::encoders`].
+    encoders: Mutex<Option<JobThreads>>,
+    /// Wakes the watchdog; `None` in tests, which call [`Scheduler::check_jobs`] themselves.
     wake: Option<SyncSender<()>>,
 }
 
 #[derive(Debug)]
-struct State {
-    lanes: Lanes,
+struct SchedulerState {
+    queues: KindQueues,
     /// Threads of ended jobs, kept for later ones.
-    idle: Vec<Place>,
+    idle: Vec<JobThreads>,
     /// All jobs, abandoned ones included.
-    jobs: Vec<Watched>,
+    jobs: Vec<WatchedJob>,
     abandoned_total: u64,
 }
 
-/// The slots and queues of each kind, in the order of [`Kind::ALL`].
+/// The slots and queues of each kind, in the order of [`WorkKind::ALL`].
 #[derive(Debug)]
-struct Lanes([Lane; Kind::ALL.len()]);
+struct KindQueues([KindQueue; WorkKind::ALL.len()]);
 
 /// A job as the watchdog sees it.
 #[derive(Debug)]
-struct Watched {
-    job: Weak<Inner>,
+struct WatchedJob {
+    job: Weak<JobState>,
     /// The first time the watchdog saw that the job must end.
     over_since: Option<Ticks>,
     /// The name of the job, if its threads were abandoned.
     abandoned: Option<String>,
 }
 
-impl Lanes {
-    fn of(&mut self, kind: Kind) -> &mut Lane {
+impl KindQueues {
+    fn of(&mut self, kind: WorkKind) -> &mut KindQueue {
         let [statements, pages, histories, scrapes] = &mut self.0;
         match kind {
-            Kind::Statement => statements,
-            Kind::Page => pages,
-            Kind::History => histories,
-            Kind::Scrape => scrapes,
+            WorkKind::Statement => statements,
+            WorkKind::Page => pages,
+            WorkKind::History => histories,
+            WorkKind::Scrape => scrapes,
         }
     }
 }
 
-impl State {
+impl SchedulerState {
     /// Returns the abandoned jobs that are still running, with the seconds since their cancellation.
     fn abandoned(&mut self, now: Ticks) -> Vec<String> {
         self.jobs.retain(|watched| watched.job.strong_count() > 0);
-        let text = |of: &Watched| {
+        let text = |of: &WatchedJob| {
             let seconds = now.saturating_sub(of.over_since.unwrap_or(now)) / 10;
             of.abandoned.as_ref().map(|what| format!("{what} (for {seconds} s)"))
         };
@@ -122,148 +125,153 @@ impl State {
     }
 }
 
-impl Shared {
+impl Scheduler {
     pub(super) fn new(clock: Clock, threads: usize, wake: Option<SyncSender<()>>) -> Self {
-        let state = State { lanes: Lanes(Kind::ALL.map(Lane::new)), idle: vec![], jobs: vec![], abandoned_total: 0 };
-        let (running_threads, writers) = Default::default();
-        Self { state: Mutex::new(state), clock, threads, running_threads, writers, wake }
+        let state = SchedulerState {
+            queues: KindQueues(WorkKind::ALL.map(KindQueue::new)),
+            idle: vec![],
+            jobs: vec![],
+            abandoned_total: 0,
+        };
+        let (running_threads, encoders) = Default::default();
+        Self { state: Mutex::new(state), clock, threads_per_job: threads, running_threads, encoders, wake }
     }
 
     /// Changes the state, and then starts the jobs for which slots are free.
-    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut unneeded = vec![];
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut SchedulerState) -> T) -> T {
+        let mut to_drop = vec![];
         let mut state = self.state.lock();
         let changed = change(&mut state);
-        let State { lanes, jobs, .. } = &mut *state;
-        for lane in &mut lanes.0 {
-            while lane.give_turn(self, jobs, &mut unneeded) {}
+        let SchedulerState { queues, jobs, .. } = &mut *state;
+        for queue in &mut queues.0 {
+            while queue.start_next(self, jobs, &mut to_drop) {}
         }
         drop(state);
         // Jobs are dropped after the lock is released, since dropping a job takes the lock.
-        drop(unneeded);
+        drop(to_drop);
         changed
     }
 
     /// Queues a job, or refuses it.
-    pub(super) fn enter(self: &Arc<Self>, kind: Kind, waiter: Waiter) {
+    pub(super) fn enqueue(self: &Arc<Self>, kind: WorkKind, waiter: Waiter) {
         let now = self.clock.ticks();
         let refused = self.change(|state| {
             let abandoned = state.abandoned(now);
-            let lane = state.lanes.of(kind);
+            let queue = state.queues.of(kind);
             // Scrapes are admitted, since they report the abandoned jobs.
-            if abandoned.len() >= MOST_ABANDONED && kind != Kind::Scrape {
-                lane.refused += 1;
-                return Some((waiter, Refused::Abandoned(abandoned)));
+            if abandoned.len() >= MAX_ABANDONED && kind != WorkKind::Scrape {
+                queue.refused += 1;
+                return Some((waiter, WorkError::Abandoned(abandoned)));
             }
-            let limit = lane.size();
-            lane.enter(waiter).map(|refused| (refused, Refused::Full { kind, limit, setting: kind.setting() }))
+            let limit = queue.size();
+            queue.enqueue(waiter).map(|refused| (refused, WorkError::Full { kind, limit, setting: kind.setting() }))
         });
         if let Some((waiter, why)) = refused {
-            let _ = waiter.turn.send(Err(why));
+            let _ = waiter.admitted.send(Err(why));
         }
         // A full channel means that the watchdog is about to wake.
         let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
     }
 
     /// Returns idle threads, or starts new ones.
-    pub(super) fn place(&self) -> Result<Place, Refused> {
+    pub(super) fn take_threads(&self) -> Result<JobThreads, WorkError> {
         let idle = self.state.lock().idle.pop();
-        let place = idle.map_or_else(|| Place::new(self.threads, &self.running_threads), Ok);
-        place.map_err(|error| Refused::Threads(Arc::new(error)))
+        let threads = idle.map_or_else(|| JobThreads::new(self.threads_per_job, &self.running_threads), Ok);
+        threads.map_err(|error| WorkError::Threads(Arc::new(error)))
     }
 
     /// Frees the slot and the threads of a job after its last clone was dropped.
-    pub(super) fn end(self: &Arc<Self>, kind: Kind, client: Client, turn: u8, place: Option<Place>) {
-        if turn == DONE && place.is_none() {
+    pub(super) fn end(self: &Arc<Self>, kind: WorkKind, client: ClientOrigin, phase: u8, threads: Option<JobThreads>) {
+        if phase == DONE && threads.is_none() {
             return;
         }
-        let mut place = place;
+        let mut threads = threads;
         self.change(|state| {
-            state.lanes.of(kind).leave(turn, client);
-            if state.idle.len() < IDLE {
-                state.idle.extend(place.take());
+            state.queues.of(kind).free_slot(phase, client);
+            if state.idle.len() < MAX_IDLE_SETS {
+                state.idle.extend(threads.take());
             }
             state.jobs.retain(|watched| watched.job.strong_count() > 0);
         });
     }
 
     /// Frees a job's slot.
-    pub(super) fn done(self: &Arc<Self>, job: &Inner) {
-        self.change(|state| state.lanes.of(job.kind).leave(job.set_turn(DONE), job.client));
+    pub(super) fn finish(self: &Arc<Self>, job: &JobState) {
+        self.change(|state| state.queues.of(job.kind).free_slot(job.set_phase(DONE), job.client));
     }
 
     /// Gives up a job's slot while its client reads.
-    pub(super) fn pause(self: &Arc<Self>, job: &Inner) -> Result<(), Ended> {
+    pub(super) fn pause(self: &Arc<Self>, job: &JobState) -> Result<(), EndReason> {
         self.change(|state| {
-            let lane = state.lanes.of(job.kind);
+            let queue = state.queues.of(job.kind);
             // Half of the limit for each client, so that a client that does not read cannot keep other clients' jobs
             // from pausing.
-            let of_client = lane.paused.iter().filter(|client| **client == job.client).count();
-            if lane.paused.len() >= lane.size() || of_client >= lane.size().div_ceil(2) {
-                return Err(Ended::Unread { paused: of_client, setting: job.kind.setting() });
+            let of_client = queue.paused.iter().filter(|client| **client == job.client).count();
+            if queue.paused.len() >= queue.size() || of_client >= queue.size().div_ceil(2) {
+                return Err(EndReason::Unread { paused: of_client, setting: job.kind.setting() });
             }
-            if job.turn() == RUNNING {
-                lane.leave(job.set_turn(PAUSED), job.client);
-                lane.paused.push(job.client);
+            if job.phase() == RUNNING {
+                queue.free_slot(job.set_phase(PAUSED), job.client);
+                queue.paused.push(job.client);
             }
             Ok(())
         })
     }
 
     /// Requests a slot for a paused job.
-    pub(super) fn resume(self: &Arc<Self>, job: &Arc<Inner>) -> oneshot::Receiver<()> {
-        let (sender, turn) = oneshot::channel();
-        self.change(|state| state.lanes.of(job.kind).resuming.push(job.client, (sender, Arc::downgrade(job))));
-        turn
+    pub(super) fn resume(self: &Arc<Self>, job: &Arc<JobState>) -> oneshot::Receiver<()> {
+        let (sender, slot) = oneshot::channel();
+        self.change(|state| state.queues.of(job.kind).resuming.push(job.client, (sender, Arc::downgrade(job))));
+        slot
     }
 
     /// Abandons the jobs that did not end in time. Returns whether any other job is running or paused.
-    pub(super) fn look(self: &Arc<Self>) -> bool {
+    pub(super) fn check_jobs(self: &Arc<Self>) -> bool {
         let now = self.clock.ticks();
-        let (mut unneeded, mut places) = (vec![], vec![]);
+        let (mut to_drop, mut unused) = (vec![], vec![]);
         let has_work = self.change(|state| {
-            let State { jobs, lanes, abandoned_total, .. } = state;
+            let SchedulerState { jobs, queues, abandoned_total, .. } = state;
             for watched in jobs.iter_mut().filter(|watched| watched.abandoned.is_none()) {
                 let Some(job) = watched.job.upgrade() else { continue };
                 let is_over = job.cancel.reason().is_some();
                 let since = if is_over { *watched.over_since.get_or_insert(now) } else { now };
-                if now.saturating_sub(since) >= ticks(TIME_TO_END) {
-                    lanes.of(job.kind).leave(job.set_turn(DONE), job.client);
-                    places.extend(job.place.lock().take());
+                if now.saturating_sub(since) >= ticks(END_TIMEOUT) {
+                    queues.of(job.kind).free_slot(job.set_phase(DONE), job.client);
+                    unused.extend(job.threads.lock().take());
                     let what = format!("{}: {}", job.kind, job.what);
                     tracing::warn!(what, "job did not end within 2 s of its cancellation; its threads are abandoned");
                     watched.abandoned = Some(what);
                     *abandoned_total += 1;
                 }
-                unneeded.push(job);
+                to_drop.push(job);
             }
             jobs.retain(|watched| watched.job.strong_count() > 0);
             jobs.iter().any(|watched| watched.abandoned.is_none())
         });
-        places.into_iter().for_each(Place::abandon);
-        drop(unneeded);
+        unused.into_iter().for_each(JobThreads::abandon);
+        drop(to_drop);
         has_work
     }
 
     /// Sets the limits of one kind of work.
-    pub(super) fn limit(self: &Arc<Self>, kind: Kind, limits: Limits) {
-        self.change(|state| state.lanes.of(kind).limits = limits);
+    pub(super) fn limit(self: &Arc<Self>, kind: WorkKind, limits: KindLimits) {
+        self.change(|state| state.queues.of(kind).limits = limits);
     }
 
     /// Returns the threads for short tasks that belong to no job.
-    pub(super) fn writers(&self) -> Result<Handle, Refused> {
-        let mut writers = self.writers.lock();
-        if writers.is_none() {
-            *writers = Some(self.place()?);
+    pub(super) fn encoders(&self) -> Result<Handle, WorkError> {
+        let mut encoders = self.encoders.lock();
+        if encoders.is_none() {
+            *encoders = Some(self.take_threads()?);
         }
-        writers.as_ref().and_then(Place::handle).cloned().ok_or(Refused::Ended(Ended::Cancelled))
+        encoders.as_ref().and_then(JobThreads::handle).cloned().ok_or(WorkError::Ended(EndReason::Cancelled))
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> WorkStatus {
         let mut state = self.state.lock();
-        Status {
+        WorkStatus {
             threads: self.running_threads.load(Ordering::Relaxed),
-            load: state.lanes.0.iter().map(Lane::load).collect(),
+            load: state.queues.0.iter().map(KindQueue::load).collect(),
             abandoned: state.abandoned(self.clock.ticks()),
             abandoned_total: state.abandoned_total,
         }
@@ -271,16 +279,16 @@ impl Shared {
 }
 /// The slots and the queue of one kind of work.
 #[derive(Debug)]
-struct Lane {
-    kind: Kind,
-    limits: Limits,
+struct KindQueue {
+    kind: WorkKind,
+    limits: KindLimits,
     running: usize,
     /// Clients of the paused jobs.
-    paused: Vec<Client>,
+    paused: Vec<ClientOrigin>,
     /// Jobs that wait for their first slot.
-    waiting: Queue<Waiter>,
+    waiting: FairQueue<Waiter>,
     /// Paused jobs that wait for a slot.
-    resuming: Queue<(oneshot::Sender<()>, Weak<Inner>)>,
+    resuming: FairQueue<(oneshot::Sender<()>, Weak<JobState>)>,
     /// Whether the next free slot goes to a paused job, if one waits.
     resumes_next: bool,
     refused: u64,
@@ -289,21 +297,21 @@ struct Lane {
 /// A job that waits for its first slot.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) client: Client,
+    pub(super) client: ClientOrigin,
     pub(super) what: String,
-    pub(super) cancel: Cancel,
-    pub(super) turn: oneshot::Sender<Result<Arc<Inner>, Refused>>,
+    pub(super) cancel: CancelHandle,
+    pub(super) admitted: oneshot::Sender<Result<Arc<JobState>, WorkError>>,
 }
 
-impl Lane {
-    fn new(kind: Kind) -> Self {
+impl KindQueue {
+    fn new(kind: WorkKind) -> Self {
         Self {
             kind,
-            limits: Limits { running: 4, waiting: 64 },
+            limits: KindLimits { running: 4, waiting: 64 },
             running: 0,
             paused: vec![],
-            waiting: Queue::default(),
-            resuming: Queue::default(),
+            waiting: FairQueue::default(),
+            resuming: FairQueue::default(),
             resumes_next: true,
             refused: 0,
         }
@@ -315,8 +323,8 @@ impl Lane {
     }
 
     /// Frees the slot of a job that ends or pauses.
-    fn leave(&mut self, turn: u8, client: Client) {
-        match turn {
+    fn free_slot(&mut self, phase: u8, client: ClientOrigin) {
+        match phase {
             RUNNING => self.running = self.running.saturating_sub(1),
             PAUSED => {
                 if let Some(at) = self.paused.iter().position(|paused| *paused == client) {
@@ -329,10 +337,10 @@ impl Lane {
 
     /// Queues a new job. Returns the job refused because the queue is full: the new one, or one of a client with more
     /// jobs.
-    fn enter(&mut self, waiter: Waiter) -> Option<Waiter> {
+    fn enqueue(&mut self, waiter: Waiter) -> Option<Waiter> {
         let room = self.limits.waiting.saturating_add(self.limits.running.saturating_sub(self.running));
         if self.waiting.len() >= room {
-            self.waiting.retain(|waiter| !waiter.turn.is_closed());
+            self.waiting.retain(|waiter| !waiter.admitted.is_closed());
         }
         let mut refused = None;
         if self.waiting.len() >= room {
@@ -348,41 +356,46 @@ impl Lane {
     }
 
     /// Fills one slot, if one is free and a job waits. Jobs that must be dropped after the lock is released go to
-    /// `unneeded`.
-    fn give_turn(&mut self, shared: &Arc<Shared>, jobs: &mut Vec<Watched>, unneeded: &mut Vec<Arc<Inner>>) -> bool {
+    /// `to_drop`.
+    fn start_next(
+        &mut self,
+        scheduler: &Arc<Scheduler>,
+        jobs: &mut Vec<WatchedJob>,
+        to_drop: &mut Vec<Arc<JobState>>,
+    ) -> bool {
         if self.running >= self.limits.running {
             return false;
         }
         let resumes_first = self.resumes_next;
         self.resumes_next = !resumes_first;
         let resumed = if resumes_first || self.waiting.len() == 0 { self.resuming.pop() } else { None };
-        if let Some((turn, job)) = resumed {
+        if let Some((admitted, job)) = resumed {
             if let Some(job) = job.upgrade() {
-                if !turn.is_closed() && job.turn() == PAUSED {
-                    self.leave(job.set_turn(RUNNING), job.client);
+                if !admitted.is_closed() && job.phase() == PAUSED {
+                    self.free_slot(job.set_phase(RUNNING), job.client);
                     self.running += 1;
-                    let _ = turn.send(());
+                    let _ = admitted.send(());
                 }
-                unneeded.push(job);
+                to_drop.push(job);
             }
             return true;
         }
-        let Some(Waiter { client, what, cancel, turn }) = self.waiting.pop() else {
+        let Some(Waiter { client, what, cancel, admitted }) = self.waiting.pop() else {
             return self.resuming.len() > 0;
         };
-        if !turn.is_closed() {
+        if !admitted.is_closed() {
             self.running += 1;
-            let (kind, shared) = (self.kind, Arc::clone(shared));
-            let (running, place) = (RUNNING.into(), Mutex::default());
-            let job = Arc::new(Inner { shared, kind, client, what, cancel, turn: running, place });
-            jobs.push(Watched { job: Arc::downgrade(&job), over_since: None, abandoned: None });
-            unneeded.extend(turn.send(Ok(job)).err().and_then(Result::ok));
+            let (kind, scheduler) = (self.kind, Arc::clone(scheduler));
+            let (phase, threads) = (RUNNING.into(), Mutex::default());
+            let job = Arc::new(JobState { scheduler, kind, client, what, cancel, phase, threads });
+            jobs.push(WatchedJob { job: Arc::downgrade(&job), over_since: None, abandoned: None });
+            to_drop.extend(admitted.send(Ok(job)).err().and_then(Result::ok));
         }
         true
     }
 
-    fn load(&self) -> Load {
-        Load {
+    fn load(&self) -> KindLoad {
+        KindLoad {
             kind: self.kind,
             running: self.running,
             waiting: self.waiting.len() + self.resuming.len(),

@@ -2,13 +2,13 @@ use datafusion::{arrow::datatypes::Schema, common::config::ConfigOptions, physic
 
 use super::*;
 use crate::{
-    sql::{error::SqlError, limits::account::planning},
-    work::{Cancel, Ended, Refused},
+    sql::{error::SqlError, limits::account::plan_cancellable},
+    work::{CancelHandle, EndReason, WorkError},
 };
 
 #[tokio::test]
-async fn no_rule_is_begun_once_the_statement_is_to_end() {
-    let cancel = Cancel::default();
+async fn no_rule_starts_after_the_statement_must_end() {
+    let cancel = CancelHandle::default();
     let state = rules(SessionStateBuilder::new(), usize::MAX).build();
     let (plan, config) = (LogicalPlan::default(), ConfigOptions::default());
     let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
@@ -22,12 +22,12 @@ async fn no_rule_is_begun_once_the_statement_is_to_end() {
             .map(|error| error.map(|error| SqlError::from_datafusion(&error)))
             .collect::<Vec<_>>()
     };
-    let before = planning(cancel.clone(), async { errors() }).await;
+    let before = plan_cancellable(cancel.clone(), async { errors() }).await;
     assert!(before.len() > 40 && before.iter().all(Option::is_none), "{before:?}");
-    cancel.end(Ended::Disconnected);
-    let after = planning(cancel.clone(), async { errors() }).await;
+    cancel.end(EndReason::Disconnected);
+    let after = plan_cancellable(cancel.clone(), async { errors() }).await;
     assert!(
-        after.iter().all(|error| matches!(error, Some(SqlError::Refused(Refused::Ended(Ended::Disconnected))))),
+        after.iter().all(|error| matches!(error, Some(SqlError::Work(WorkError::Ended(EndReason::Disconnected))))),
         "{after:?}"
     );
 }

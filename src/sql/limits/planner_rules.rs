@@ -21,32 +21,34 @@ use datafusion::{
 
 use super::{super::arithmetic::CheckedArithmetic, account::check_current, functions};
 
-type Logical = dyn OptimizerRule + Send + Sync;
-type Analyzing = dyn AnalyzerRule + Send + Sync;
-type Physical = dyn PhysicalOptimizerRule + Send + Sync;
+type LogicalRule = dyn OptimizerRule + Send + Sync;
+type AnalysisRule = dyn AnalyzerRule + Send + Sync;
+type PhysicalRule = dyn PhysicalOptimizerRule + Send + Sync;
 
 /// Adds DataFusion's rules, with the check. After the analyzer has determined the types, one more rule puts checked
 /// arithmetic and functions with limits into the plan.
 pub(crate) fn rules(builder: SessionStateBuilder, max_value_bytes: usize) -> SessionStateBuilder {
     let rewrites = ApplyFunctionRewrites::new(vec![
         Arc::new(CheckedArithmetic),
-        Arc::new(functions::Bounding::new(max_value_bytes)),
+        Arc::new(functions::BoundingRule::new(max_value_bytes)),
     ]);
-    let checked: Arc<Analyzing> = Arc::new(rewrites);
+    let checked: Arc<AnalysisRule> = Arc::new(rewrites);
     let analysis = Analyzer::new().rules.into_iter().chain(iter::once(checked));
     builder
-        .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
-        .with_optimizer_rules(Optimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .with_analyzer_rules(analysis.map(|rule| Arc::new(CancellableRule(rule)) as _).collect())
+        .with_optimizer_rules(
+            Optimizer::new().rules.into_iter().map(|rule| Arc::new(CancellableRule(rule)) as _).collect(),
+        )
         .with_physical_optimizer_rules(
-            PhysicalOptimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect(),
+            PhysicalOptimizer::new().rules.into_iter().map(|rule| Arc::new(CancellableRule(rule)) as _).collect(),
         )
 }
 
 /// A rule that fails once the statement must end.
 #[derive(Debug)]
-struct Watched<R: ?Sized>(Arc<R>);
+struct CancellableRule<R: ?Sized>(Arc<R>);
 
-impl AnalyzerRule for Watched<Analyzing> {
+impl AnalyzerRule for CancellableRule<AnalysisRule> {
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
         check_current()?;
         self.0.analyze(plan, config)
@@ -57,7 +59,7 @@ impl AnalyzerRule for Watched<Analyzing> {
     }
 }
 
-impl OptimizerRule for Watched<Logical> {
+impl OptimizerRule for CancellableRule<LogicalRule> {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -73,7 +75,7 @@ impl OptimizerRule for Watched<Logical> {
     }
 }
 
-impl PhysicalOptimizerRule for Watched<Physical> {
+impl PhysicalOptimizerRule for CancellableRule<PhysicalRule> {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         check_current()?;
         self.0.optimize(plan, config)

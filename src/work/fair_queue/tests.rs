@@ -1,12 +1,12 @@
 use super::*;
 
-fn client(number: u8) -> Client {
-    Client::at([10, 0, 0, number].into())
+fn client(number: u8) -> ClientOrigin {
+    ClientOrigin::of([10, 0, 0, number].into())
 }
 
 #[test]
-fn clients_take_turns_however_much_one_asks_for() {
-    let mut queue = Queue::default();
+fn clients_are_served_round_robin() {
+    let mut queue = FairQueue::default();
     (0..600).for_each(|number| queue.push(client(1), (1, number)));
     (0..2).for_each(|number| queue.push(client(2), (2, number)));
     let served: Vec<_> = std::iter::from_fn(|| queue.pop()).take(7).collect();
@@ -16,7 +16,7 @@ fn clients_take_turns_however_much_one_asks_for() {
 
 #[test]
 fn the_client_with_the_most_makes_room_for_others() {
-    let mut queue = Queue::default();
+    let mut queue = FairQueue::default();
     (0..3).for_each(|number| queue.push(client(1), (1, number)));
     assert_eq!(queue.make_room(client(1)), None, "a client does not displace its own requests");
     assert_eq!(queue.make_room(client(2)), Some((1, 2)));
@@ -28,10 +28,10 @@ fn the_client_with_the_most_makes_room_for_others() {
 
 #[test]
 fn a_client_is_an_address_or_a_network() {
-    assert_eq!(Client::current(), Client::default());
+    assert_eq!(ClientOrigin::current(), ClientOrigin::default());
     let call = call::Call::new("10.0.0.3:1".parse().unwrap(), "Test");
-    assert_eq!(call.run(Client::current), client(3));
-    let at = |address: &str| Client::at(address.parse().unwrap());
+    assert_eq!(call.run(ClientOrigin::current), client(3));
+    let at = |address: &str| ClientOrigin::of(address.parse().unwrap());
     assert_eq!(at("::ffff:10.0.0.3"), client(3));
     assert_eq!(at("2001:db8::1"), at("2001:db8::2"));
     assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));

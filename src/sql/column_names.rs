@@ -8,36 +8,36 @@ use datafusion::sql::{
 };
 
 /// Maximum characters of a name.
-const LONGEST: usize = 64;
+const MAX_CHARACTERS: usize = 64;
 
 /// Adds an alias to the unnamed columns of each SELECT. DataFusion's own names expose its plan: `sum(lag.lag)`,
 /// `Int64(1)`.
 pub(super) fn name_columns(parsed: &mut Parsed) {
     if let Parsed::Statement(statement) = parsed {
         // The visitor never breaks.
-        let _ = statement.visit(&mut Names);
+        let _ = statement.visit(&mut NameColumns);
     }
 }
 
 /// The visitor that names the columns of every query.
-struct Names;
+struct NameColumns;
 
-impl VisitorMut for Names {
+impl VisitorMut for NameColumns {
     type Break = ();
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        body(&mut query.body);
+        name_set(&mut query.body);
         ControlFlow::Continue(())
     }
 }
 
 /// Names the columns of the SELECTs of one query.
-fn body(set: &mut SetExpr) {
+fn name_set(set: &mut SetExpr) {
     match set {
-        SetExpr::Select(select) => name(&mut select.projection),
+        SetExpr::Select(select) => name_projection(&mut select.projection),
         SetExpr::SetOperation { left, right, .. } => {
-            body(left);
-            body(right);
+            name_set(left);
+            name_set(right);
         }
         // The visitor reaches nested queries itself.
         _ => {}
@@ -45,8 +45,8 @@ fn body(set: &mut SetExpr) {
 }
 
 /// Names the columns of one SELECT.
-fn name(items: &mut [SelectItem]) {
-    let names: Vec<Option<String>> = items.iter().map(text).collect();
+fn name_projection(items: &mut [SelectItem]) {
+    let names: Vec<Option<String>> = items.iter().map(expression_text).collect();
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     for name in names.iter().flatten() {
         *times.entry(name).or_default() += 1;
@@ -62,7 +62,7 @@ fn name(items: &mut [SelectItem]) {
 }
 
 /// Returns the name of an expression without an alias; `None` for a column, which has a name.
-fn text(item: &SelectItem) -> Option<String> {
+fn expression_text(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => None,
         SelectItem::UnnamedExpr(expr) => {
@@ -72,7 +72,7 @@ fn text(item: &SelectItem) -> Option<String> {
                 return None;
             }
             let mut short: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            if let Some((end, _)) = short.char_indices().nth(LONGEST) {
+            if let Some((end, _)) = short.char_indices().nth(MAX_CHARACTERS) {
                 short = short.get(..end)?.to_owned();
             }
             Some(short)

@@ -15,14 +15,14 @@ use crate::{
         ends::to_f64,
         source::{Reading, Source},
     },
-    work::Load,
+    work::KindLoad,
 };
 
 /// Name, kind and help text of a family, and the function that returns its value for a row.
-type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
+type ServerFamily<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
 
 /// Families with one sample for each cluster.
-const CLUSTERS: [Family<Cluster>; 6] = [
+const CLUSTERS: [ServerFamily<Cluster>; 6] = [
     ("offsetd_cluster_reachable", "gauge", "Whether the last connection attempt succeeded.", |of| {
         flag(of.health().reachable)
     }),
@@ -42,7 +42,7 @@ const CLUSTERS: [Family<Cluster>; 6] = [
 ];
 
 /// Families with one sample for each source.
-const SOURCES: [Family<Source>; 8] = [
+const SOURCES: [ServerFamily<Source>; 8] = [
     ("offsetd_source_reachable", "gauge", "Whether the last attempt to read the source succeeded.", |of| {
         flag(of.health().reachable)
     }),
@@ -67,7 +67,7 @@ const SOURCES: [Family<Source>; 8] = [
 ];
 
 /// Families with one sample for each polled source, from its last complete poll.
-const READINGS: [Family<Reading>; 7] = [
+const READINGS: [ServerFamily<Reading>; 7] = [
     ("offsetd_source_entries", "gauge", "Offsets in the last complete poll.", |of| count(of.entries)),
     ("offsetd_source_unmatched", "gauge", "Keys in the last complete poll that do not match the layout.", |of| {
         count(of.unmatched)
@@ -97,7 +97,7 @@ const READINGS: [Family<Reading>; 7] = [
 ];
 
 /// Families with one sample for each kind of work.
-const KINDS_OF_WORK: [Family<Load>; 4] = [
+const KINDS_OF_WORK: [ServerFamily<KindLoad>; 4] = [
     ("offsetd_work_running", "gauge", "Running statements and calls.", |of| count(of.running as u64)),
     ("offsetd_work_waiting", "gauge", "Statements and calls in the queue.", |of| count(of.waiting as u64)),
     ("offsetd_work_unread", "gauge", "Statements and calls that wait for their client to read.", |of| {
@@ -108,7 +108,7 @@ const KINDS_OF_WORK: [Family<Load>; 4] = [
     }),
 ];
 
-/// A [`Family`] with a value that may be unknown.
+/// A [`ServerFamily`] with a value that may be unknown.
 type PartitionFamily = (&'static str, &'static str, &'static str, fn(&LogPartitionStatus) -> Option<f64>);
 
 /// Families with one sample for each log partition, if the value is known.

@@ -14,22 +14,22 @@ use datafusion::{
 use super::super::error::SqlError;
 use crate::{
     store::{cut::Cut, older::Budget},
-    work::{Cancel, Job},
+    work::{CancelHandle, Job},
 };
 
 /// A statement with its slot and its cut. It occupies the slot until the last part of its plan drops this.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub(crate) struct StatementContext {
     pub(crate) cut: Arc<Cut>,
     pub(crate) job: Job,
 }
 
 /// Fails once a statement must end. Code that computes without yielding calls it.
-pub(crate) fn check(cancel: &Cancel) -> Result<()> {
+pub(crate) fn check(cancel: &CancelHandle) -> Result<()> {
     cancel.check().map_err(|ended| SqlError::from(ended).into_datafusion())
 }
 
-impl Reading {
+impl StatementContext {
     /// Returns the statement of a running plan.
     pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {
         Self::of_session(context.session_config())
@@ -44,16 +44,16 @@ impl Reading {
 
 /// The memory reservation of a statement for tables that decode the rows they read.
 #[derive(Debug)]
-pub(crate) struct Memory(MemoryReservation);
+pub(crate) struct StatementMemory(MemoryReservation);
 
-impl Memory {
+impl StatementMemory {
     /// Returns the reservation of the statement of a running plan.
     pub(crate) fn of(context: &TaskContext) -> Arc<Self> {
         Arc::new(Self(MemoryConsumer::new("samples").register(context.memory_pool())))
     }
 }
 
-impl Budget for Memory {
+impl Budget for StatementMemory {
     fn reserve(&self, bytes: usize) -> bool {
         self.0.try_grow(bytes).is_ok()
     }

@@ -21,19 +21,19 @@ use datafusion::{
 use futures::{StreamExt as _, stream::poll_fn};
 
 use super::{
-    account::Account,
-    holding::{Holding, JOIN_ROWS, Kind, Waiting, slice_bytes},
-    reading::{Reading, check},
+    account::OperatorAccount,
+    operator_memory::{JOIN_ROWS, MemoryUse, OperatorMemory, PendingBatches, slice_bytes},
+    statement_context::{StatementContext, check},
     width,
 };
-use crate::work::Cancel;
+use crate::work::CancelHandle;
 
 /// Maximum bytes of a batch sent to a client; a single row may be larger.
 const SENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The position of a guard.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
+pub(crate) enum GuardPosition {
     /// At one input of an operator.
     Input(usize),
     /// At the output of an operator.
@@ -46,18 +46,18 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct GuardExec {
     input: Arc<dyn ExecutionPlan>,
-    place: Place,
-    holding: Arc<Holding>,
+    position: GuardPosition,
+    memory: Arc<OperatorMemory>,
 }
 
 impl GuardExec {
     /// Puts a guard around a plan.
     pub(crate) fn around(
         input: Arc<dyn ExecutionPlan>,
-        place: Place,
-        holding: &Arc<Holding>,
+        position: GuardPosition,
+        memory: &Arc<OperatorMemory>,
     ) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self { input, place, holding: Arc::clone(holding) })
+        Arc::new(Self { input, position, memory: Arc::clone(memory) })
     }
 }
 
@@ -93,18 +93,18 @@ impl ExecutionPlan for GuardExec {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.pop().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Self::around(input, self.place, &self.holding))
+        Ok(Self::around(input, self.position, &self.memory))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let guarded = Guarded {
-            cancel: Reading::of(&context)?.job.cancel().clone(),
-            account: Account::new(&context)?,
-            waiting: Waiting::new(&self.holding, &context),
+        let guarded = GuardedStream {
+            cancel: StatementContext::of(&context)?.job.cancel().clone(),
+            account: OperatorAccount::new(&context)?,
+            pending: PendingBatches::new(&self.memory, &context),
             context: self.context(&context),
-            place: self.place,
-            holding: Arc::clone(&self.holding),
-            pieces: VecDeque::new(),
+            position: self.position,
+            memory: Arc::clone(&self.memory),
+            remaining: VecDeque::new(),
         };
         let mut batches = self.input.execute(partition, Arc::clone(&guarded.context))?;
         let mut guarded = Some(guarded);
@@ -113,7 +113,9 @@ impl ExecutionPlan for GuardExec {
             if matches!(next, Poll::Ready(None | Some(Err(_)))) {
                 // Dropping it releases its reservations.
                 let ended = guarded.take();
-                ended.filter(|ended| matches!(ended.place, Place::Output)).inspect(|ended| ended.holding.finish());
+                ended
+                    .filter(|ended| matches!(ended.position, GuardPosition::Output))
+                    .inspect(|ended| ended.memory.finish());
             }
             next
         });
@@ -129,8 +131,11 @@ impl ExecutionPlan for GuardExec {
 impl GuardExec {
     /// Returns the context of the operator: joins get a smaller batch size.
     fn context(&self, context: &Arc<TaskContext>) -> Arc<TaskContext> {
-        let is_join = matches!(self.holding.kind, Kind::Copies | Kind::Lists(_));
-        if !matches!(self.place, Place::Output) || !is_join || context.session_config().batch_size() <= JOIN_ROWS {
+        let is_join = matches!(self.memory.kind, MemoryUse::Copies | MemoryUse::Unnested(_));
+        if !matches!(self.position, GuardPosition::Output)
+            || !is_join
+            || context.session_config().batch_size() <= JOIN_ROWS
+        {
             return Arc::clone(context);
         }
         Arc::new(TaskContext::new(
@@ -147,86 +152,91 @@ impl GuardExec {
 }
 
 /// A stream with its guard.
-struct Guarded {
-    cancel: Cancel,
+struct GuardedStream {
+    cancel: CancelHandle,
     /// The account of the operator; used at its output.
-    account: Arc<Account>,
-    waiting: Waiting,
+    account: Arc<OperatorAccount>,
+    pending: PendingBatches,
     context: Arc<TaskContext>,
-    place: Place,
-    holding: Arc<Holding>,
+    position: GuardPosition,
+    memory: Arc<OperatorMemory>,
     /// Remaining parts of a batch.
-    pieces: VecDeque<RecordBatch>,
+    remaining: VecDeque<RecordBatch>,
 }
 
-impl Guarded {
+impl GuardedStream {
     /// Polls the next batch.
     fn poll(
         &mut self,
         batches: &mut SendableRecordBatchStream,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<RecordBatch>>> {
-        if let Some(piece) = self.pieces.pop_front() {
-            return Poll::Ready(Some(check(&self.cancel).map(|()| piece)));
+        if let Some(part) = self.remaining.pop_front() {
+            return Poll::Ready(Some(check(&self.cancel).map(|()| part)));
         }
-        let next = match self.place {
-            Place::Input(_) => {
+        let next = match self.position {
+            GuardPosition::Input(_) => {
                 // An operator that polls for more rows no longer uses the previous ones.
-                let operator = Account::current();
+                let operator = OperatorAccount::current();
                 if let Some(operator) = &operator {
-                    operator.clear();
+                    operator.release_all();
                 }
-                let next = ready!(Account::enter(None, || batches.poll_next_unpin(task)));
-                next.map(|batch| batch.and_then(|batch| self.admit(batch, operator.as_deref())))
+                let next = ready!(OperatorAccount::run_with(None, || batches.poll_next_unpin(task)));
+                next.map(|batch| batch.and_then(|batch| self.reserve_input(batch, operator.as_deref())))
             }
-            Place::Output | Place::End => {
-                self.account.clear();
+            GuardPosition::Output | GuardPosition::End => {
+                self.account.release_all();
                 let account = Some(Arc::clone(&self.account));
-                let next = ready!(Account::enter(account, || batches.poll_next_unpin(task)));
-                next.map(|batch| batch.and_then(|batch| self.give(batch)))
+                let next = ready!(OperatorAccount::run_with(account, || batches.poll_next_unpin(task)));
+                next.map(|batch| batch.and_then(|batch| self.reserve_output(batch)))
             }
         };
         Poll::Ready(next.map(|batch| check(&self.cancel).and(batch)))
     }
 
     /// Reserves memory for a batch that enters the operator.
-    fn admit(&mut self, batch: RecordBatch, operator: Option<&Account>) -> Result<RecordBatch> {
-        let Place::Input(input) = self.place else { return Ok(batch) };
-        self.holding.admit(input, &batch, &self.context)?;
+    fn reserve_input(&mut self, batch: RecordBatch, operator: Option<&OperatorAccount>) -> Result<RecordBatch> {
+        let GuardPosition::Input(input) = self.position else { return Ok(batch) };
+        self.memory.reserve_for(input, &batch, &self.context)?;
         if let Some(operator) = operator {
-            operator.charge(batch.num_rows().saturating_mul(self.holding.constants))?;
+            operator.reserve(batch.num_rows().saturating_mul(self.memory.constants))?;
         }
-        match &self.holding.kind {
-            Kind::Gathered => {
+        match &self.memory.kind {
+            MemoryUse::Collected => {
                 let most = width::widest(batch.columns()).saturating_mul(super::super::table::BATCH_ROWS);
-                operator.map_or(Ok(()), |operator| operator.gather(slice_bytes(&batch)?, most))?;
+                operator.map_or(Ok(()), |operator| operator.reserve_collected(slice_bytes(&batch)?, most))?;
             }
-            Kind::Waiting => self.waiting.hand_on(slice_bytes(&batch)?)?,
-            Kind::Copies => return Ok(self.cut(batch, JOIN_ROWS)),
-            Kind::Dealt | Kind::Everything { .. } | Kind::Lists(_) | Kind::Values(_) | Kind::Slices | Kind::Batch => {}
+            MemoryUse::Waiting => self.pending.push(slice_bytes(&batch)?)?,
+            MemoryUse::Copies => return Ok(self.split(batch, JOIN_ROWS)),
+            MemoryUse::Repartitioned
+            | MemoryUse::WholeInput { .. }
+            | MemoryUse::Unnested(_)
+            | MemoryUse::Subqueries(_)
+            | MemoryUse::Slices
+            | MemoryUse::Batch => {}
         }
         Ok(batch)
     }
 
     /// Reserves memory for a batch that leaves the operator.
-    fn give(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
-        self.account.emitted();
-        if matches!(self.place, Place::End) {
+    fn reserve_output(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        self.account.release_collected();
+        if matches!(self.position, GuardPosition::End) {
             let bytes = slice_bytes(&batch)?;
-            self.waiting.hand_on(bytes)?;
+            self.pending.push(bytes)?;
             let rows = batch.num_rows().saturating_mul(SENT_BYTES) / bytes.max(1);
-            return Ok(self.cut(batch, rows.max(1)));
+            return Ok(self.split(batch, rows.max(1)));
         }
-        if matches!(self.holding.kind, Kind::Slices) {
-            self.waiting.hand_on(batch.get_array_memory_size())?;
+        if matches!(self.memory.kind, MemoryUse::Slices) {
+            self.pending.push(batch.get_array_memory_size())?;
         }
         Ok(batch)
     }
 
     /// Returns the first rows of a batch; the remaining parts follow.
-    fn cut(&mut self, batch: RecordBatch, rows: usize) -> RecordBatch {
+    fn split(&mut self, batch: RecordBatch, rows: usize) -> RecordBatch {
         let starts = (rows..batch.num_rows()).step_by(rows);
-        self.pieces.extend(starts.map(|start| batch.slice(start, rows.min(batch.num_rows() - start))));
+        self.remaining.extend(starts.map(|start| batch.slice(start, rows.min(batch.num_rows() - start))));
         batch.slice(0, rows.min(batch.num_rows()))
     }
 }

@@ -24,18 +24,18 @@ use datafusion::{
 use super::error::SqlError;
 
 /// Maximum digits of a decimal, so that a sum cannot overflow 76 digits.
-const MOST_DIGITS: u8 = 60;
+const MAX_DIGITS: u8 = 60;
 
 /// DataFusion's `sum` or `avg` over values of a wider type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Exact {
+pub(super) struct CheckedAggregate {
     inner: Arc<AggregateUDF>,
-    is_mean: bool,
+    is_avg: bool,
 }
 
 /// The types of a checked sum.
 #[derive(Clone, Debug)]
-struct Kinds {
+struct SumTypes {
     /// The type in which values are added.
     added: DataType,
     /// The type of the sum or average of such values.
@@ -44,23 +44,23 @@ struct Kinds {
     result: DataType,
 }
 
-impl Exact {
+impl CheckedAggregate {
     /// Replaces `sum` and `avg`, and returns any other function unchanged.
-    pub(super) fn of(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
-        let is_mean = match function.name() {
+    pub(super) fn replace(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+        let is_avg = match function.name() {
             "sum" => false,
             "avg" => true,
             _ => return function,
         };
-        Arc::new(AggregateUDF::from(Self { inner: function, is_mean }))
+        Arc::new(AggregateUDF::from(Self { inner: function, is_avg }))
     }
 
     /// Returns the types for a result type; `None` if DataFusion's function is used unchanged.
-    fn kinds(&self, result: &FieldRef, is_distinct: bool) -> Result<Option<Kinds>> {
+    fn types(&self, result: &FieldRef, is_distinct: bool) -> Result<Option<SumTypes>> {
         let kind = result.data_type();
         let added = match kind {
-            DataType::Duration(_) if !self.is_mean || !is_distinct => DataType::Decimal128(38, 0),
-            _ if self.is_mean => return Ok(None),
+            DataType::Duration(_) if !self.is_avg || !is_distinct => DataType::Decimal128(38, 0),
+            _ if self.is_avg => return Ok(None),
             DataType::Int64 | DataType::UInt64 => DataType::Decimal128(38, 0),
             DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => DataType::Decimal128(38, *scale),
             DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => DataType::Decimal256(76, *scale),
@@ -68,30 +68,31 @@ impl Exact {
         };
         let outcome = self.inner.return_type(std::slice::from_ref(&added))?;
         let outcome = Arc::new(result.as_ref().clone().with_data_type(outcome));
-        Ok(Some(Kinds { added, outcome, result: kind.clone() }))
+        Ok(Some(SumTypes { added, outcome, result: kind.clone() }))
     }
 
-    /// Creates an accumulator with `make`; if values are added in a wider type, one of that type inside [`Wide`].
+    /// Creates an accumulator with `make`; if values are added in a wider type, one of that type inside
+    /// [`WideAccumulator`].
     fn make<A, B>(
         &self,
         arguments: AccumulatorArgs<'_>,
         make: impl Fn(&AggregateUDF, AccumulatorArgs<'_>) -> Result<A>,
-        wrap: impl Fn(Wide<A>) -> B,
+        wrap: impl Fn(WideAccumulator<A>) -> B,
     ) -> Result<B>
     where
         A: Into<B>,
     {
-        let Some(kinds) = self.kinds(&arguments.return_field, arguments.is_distinct)? else {
+        let Some(types) = self.types(&arguments.return_field, arguments.is_distinct)? else {
             return Ok(make(&self.inner, arguments)?.into());
         };
-        let fields = [Arc::new(Field::new("value", kinds.added.clone(), true))];
-        let return_field = Arc::clone(&kinds.outcome);
+        let fields = [Arc::new(Field::new("value", types.added.clone(), true))];
+        let return_field = Arc::clone(&types.outcome);
         let inner = make(&self.inner, AccumulatorArgs { return_field, expr_fields: &fields, ..arguments })?;
-        Ok(wrap(Wide { inner, kinds }))
+        Ok(wrap(WideAccumulator { inner, types }))
     }
 }
 
-impl AggregateUDFImpl for Exact {
+impl AggregateUDFImpl for CheckedAggregate {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -104,27 +105,27 @@ impl AggregateUDFImpl for Exact {
         self.inner.signature()
     }
 
-    fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(kinds)
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(types)
     }
 
-    fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         let refuse = |what: String| Err(SqlError::Invalid(format!("{} {what}", self.name())).into_datafusion());
-        match kinds {
-            [DataType::Decimal256(digits, _)] if *digits > MOST_DIGITS => {
-                refuse(format!("accepts decimals of at most {MOST_DIGITS} digits; one of {digits} digits may overflow"))
+        match types {
+            [DataType::Decimal256(digits, _)] if *digits > MAX_DIGITS => {
+                refuse(format!("accepts decimals of at most {MAX_DIGITS} digits; one of {digits} digits may overflow"))
             }
             [DataType::Interval(_)] => refuse("does not accept intervals, which have no fixed length".to_owned()),
-            kinds => self.inner.return_type(kinds),
+            types => self.inner.return_type(types),
         }
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let Some(kinds) = self.kinds(&arguments.return_field, arguments.is_distinct)? else {
+        let Some(types) = self.types(&arguments.return_field, arguments.is_distinct)? else {
             return self.inner.state_fields(arguments);
         };
-        let fields = [Arc::new(Field::new("value", kinds.added, true))];
-        let arguments = StateFieldsArgs { input_fields: &fields, return_field: kinds.outcome, ..arguments };
+        let fields = [Arc::new(Field::new("value", types.added, true))];
+        let arguments = StateFieldsArgs { input_fields: &fields, return_field: types.outcome, ..arguments };
         self.inner.state_fields(arguments)
     }
 
@@ -159,35 +160,35 @@ impl AggregateUDFImpl for Exact {
 
 /// An accumulator over a wider type. Its state has that type.
 #[derive(Debug)]
-struct Wide<A> {
+struct WideAccumulator<A> {
     inner: A,
-    kinds: Kinds,
+    types: SumTypes,
 }
 
 /// A cast that fails when a value does not fit.
 const EXACT: CastOptions<'_> = CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
 /// Converts values to the type in which they are added.
-impl<A> Wide<A> {
+impl<A> WideAccumulator<A> {
     fn widen(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let widen = |values: &ArrayRef| match values.data_type() {
             // Without the cast's check of each value, since every value fits.
             DataType::Int64 => {
                 let wide = values.as_primitive::<Int64Type>().unary::<_, Decimal128Type>(i128::from);
-                Ok(Arc::new(wide.with_data_type(self.kinds.added.clone())) as ArrayRef)
+                Ok(Arc::new(wide.with_data_type(self.types.added.clone())) as ArrayRef)
             }
             DataType::Duration(_) => {
                 let numbers = cast_with_options(values, &DataType::Int64, &EXACT)?;
-                Ok(cast_with_options(&numbers, &self.kinds.added, &EXACT)?)
+                Ok(cast_with_options(&numbers, &self.types.added, &EXACT)?)
             }
-            _ => Ok(cast_with_options(values, &self.kinds.added, &EXACT)?),
+            _ => Ok(cast_with_options(values, &self.types.added, &EXACT)?),
         };
         values.iter().map(widen).collect()
     }
 
     /// Converts an outcome to the result type.
     fn narrow(&self, outcome: &ArrayRef) -> Result<ArrayRef> {
-        let result = &self.kinds.result;
+        let result = &self.types.result;
         let narrow = match result {
             DataType::Duration(_) => cast_with_options(outcome, &DataType::Int64, &EXACT)
                 .and_then(|numbers| cast_with_options(&numbers, result, &EXACT)),
@@ -197,7 +198,7 @@ impl<A> Wide<A> {
     }
 }
 
-impl Accumulator for Wide<Box<dyn Accumulator>> {
+impl Accumulator for WideAccumulator<Box<dyn Accumulator>> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.inner.update_batch(&self.widen(values)?)
     }
@@ -228,7 +229,7 @@ impl Accumulator for Wide<Box<dyn Accumulator>> {
     }
 }
 
-impl GroupsAccumulator for Wide<Box<dyn GroupsAccumulator>> {
+impl GroupsAccumulator for WideAccumulator<Box<dyn GroupsAccumulator>> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
