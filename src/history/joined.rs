@@ -151,9 +151,9 @@ impl JoinedKey {
         }
     }
 
-    /// Returns the same by the wall clock, which is the only clock of the store. The result is unknown across a gap, in
-    /// which the clock may have been set, and where the log end decreased, because the clock was set back or the log
-    /// was replaced.
+    /// Returns when the log end passed an offset before a stored sample. It uses the wall clock, the only clock of the
+    /// store. `None` across a gap, in which the clock may have been set, and where the log end decreased, because the
+    /// clock was set back or the log was replaced.
     fn passed_in_store(&self, to: Millis, offset: i64) -> Option<f64> {
         let rows = self.stored.as_ref()?.rows.iter().rev().filter(|(at, _)| *at <= to);
         let mut beyond: Option<(Millis, i64)> = None;
