@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -160,14 +161,16 @@ fn raw_string(chars: &[char], start: usize, shown: &mut String) -> usize {
 
 /// Returns the forbidden words of a text, in order.
 fn forbidden(text: &str) -> Vec<Hit> {
-    let words = FORBIDDEN.map(|word| word.replace(' ', r"\s+")).join("|");
-    let pattern = Regex::new(&format!(r"(?i)\b(?:{words})\b")).unwrap();
+    static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
+        let words = FORBIDDEN.map(|word| word.replace(' ', r"\s+")).join("|");
+        Regex::new(&format!(r"(?i)\b(?:{words})\b")).unwrap()
+    });
     let text = ALLOWED.iter().fold(text.to_owned(), |text, phrase| text.replace(phrase, "|"));
     let hit = |found: regex::Match<'_>| {
         let line = text[..found.start()].matches('\n').count() + 1;
         Hit { line, word: found.as_str().split_whitespace().collect::<Vec<_>>().join(" ") }
     };
-    pattern.find_iter(&text).map(hit).collect()
+    PATTERN.find_iter(&text).map(hit).collect()
 }
 
 /// Collects the files below a path that are checked.
