@@ -32,7 +32,7 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use kafka::Properties;
 pub use layers::{CheckProperty, Flags, Layers, NotAProperty, Property, PropertyError};
 pub use oauth::{AwsVariables, Oauth};
-pub use resolve::{EffectiveValue, Values};
+pub use resolve::{EffectiveValue, SectionValues};
 pub use settings::{
     Admin, Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions,
 };

@@ -76,8 +76,8 @@ impl KindEntry {
     const fn of<S: SourceSettings>() -> Self {
         Self {
             form: KindSpec::of::<S>(),
-            open: |source| source.own.get::<S>().map(|own| AnySource::new(own.open(source))),
-            examine: |source| source.own.get::<S>().map(|own| own.examine(source)),
+            open: |source| source.kind_config.get::<S>().map(|own| AnySource::new(own.open(source))),
+            examine: |source| source.kind_config.get::<S>().map(|own| own.examine(source)),
         }
     }
 }

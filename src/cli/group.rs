@@ -11,7 +11,7 @@ use super::{
     Failure, OutputFormat, ServerArgs,
     connect::{Client, call_failed, connect},
     output, show,
-    text::{ColumnKind, ColumnOf, Expanded, Layout, Table, count, escape, or_dash},
+    text::{ColumnKind, ColumnOf, Expanded, Table, TableLayout, count, escape, or_dash},
 };
 use crate::rpc::proto::{SqlFormat, SqlRequest, SqlValue, sql_response::Message, sql_value::Value};
 
@@ -104,7 +104,7 @@ pub(super) async fn run(args: &GroupArgs) -> Result<(), Failure> {
         let hint = "`offsetd groups --search TEXT` lists groups";
         return Err(Failure::Command(format!("no group {:?}{place}; {hint}", args.group)));
     }
-    let layout = Layout::of_output(if args.wide { Expanded::Off } else { Expanded::Auto });
+    let layout = TableLayout::of_output(if args.wide { Expanded::Off } else { Expanded::Auto });
     show(output(), args.format, &to_json(args, &rows), |out| write_text(out, args, &rows, layout))
 }
 
@@ -143,16 +143,16 @@ fn to_json(args: &GroupArgs, rows: &[GroupRow]) -> Json {
     serde_json::json!({"group_id": args.group, "groups": groups, "partitions": partitions})
 }
 
-fn write_text(out: &mut impl Write, args: &GroupArgs, rows: &[GroupRow], layout: Layout) -> std::io::Result<()> {
+fn write_text(out: &mut impl Write, args: &GroupArgs, rows: &[GroupRow], layout: TableLayout) -> std::io::Result<()> {
     let groups: Vec<&GroupRow> = rows.iter().filter(|row| row.topic.is_none()).collect();
     for (at, group) in groups.iter().enumerate() {
         if at > 0 {
             writeln!(out)?;
         }
         writeln!(out, "{}", headline(args, group))?;
-        let is_of_group =
+        let is_partition =
             |row: &&GroupRow| (&row.cluster, &row.source, row.topic.is_some()) == (&group.cluster, &group.source, true);
-        let partitions: Vec<GroupRow> = rows.iter().filter(is_of_group).cloned().collect();
+        let partitions: Vec<GroupRow> = rows.iter().filter(is_partition).cloned().collect();
         if !partitions.is_empty() {
             writeln!(out)?;
             Table::write_fitting(out, &PARTITIONS, &partitions, layout, &OPTIONAL)?;

@@ -9,7 +9,7 @@ use super::{
     Failure, OutputFormat, ServerArgs,
     connect::{Client, call_failed, connect},
     output, show,
-    text::{ColumnKind, ColumnOf, Expanded, Layout, Table, count, escape, or_dash, time},
+    text::{ColumnKind, ColumnOf, Expanded, Table, TableLayout, count, escape, or_dash, time},
 };
 use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetConsumerRequest, Snapshot};
 
@@ -61,14 +61,14 @@ struct GroupList {
 
 pub(super) async fn run(args: &GroupsArgs) -> Result<(), Failure> {
     let mut client = connect(&args.server).await?;
-    let found =
+    let list =
         if args.active { fetch_active(&mut client, args).await? } else { fetch_groups(&mut client, args).await? };
-    let layout = Layout::of_output(if args.wide { Expanded::Off } else { Expanded::Auto });
-    show(output(), args.format, &found.to_json(args.active), |out| write_text(out, &found, args.active, layout))
+    let layout = TableLayout::of_output(if args.wide { Expanded::Off } else { Expanded::Auto });
+    show(output(), args.format, &list.to_json(args.active), |out| write_text(out, &list, args.active, layout))
 }
 
 async fn fetch_groups(client: &mut Client, args: &GroupsArgs) -> Result<GroupList, Failure> {
-    let mut found = GroupList::default();
+    let mut list = GroupList::default();
     let mut request = GetConsumerRequest {
         cluster: args.cluster.clone(),
         search: args.search.clone(),
@@ -77,17 +77,17 @@ async fn fetch_groups(client: &mut Client, args: &GroupsArgs) -> Result<GroupLis
     };
     loop {
         let page = client.get_consumer(request.clone()).await.map_err(call_failed)?.into_inner();
-        found.groups.extend(page.consumers);
-        (found.incomplete_clusters, found.snapshot) = (page.incomplete_clusters, page.snapshot);
+        list.groups.extend(page.consumers);
+        (list.incomplete_clusters, list.snapshot) = (page.incomplete_clusters, page.snapshot);
         if page.next_page_token.is_empty() {
-            return Ok(found);
+            return Ok(list);
         }
         request.page_token = page.next_page_token;
     }
 }
 
 async fn fetch_active(client: &mut Client, args: &GroupsArgs) -> Result<GroupList, Failure> {
-    let mut found = GroupList::default();
+    let mut list = GroupList::default();
     let within = args.within.map(prost_types::Duration::try_from).transpose();
     let mut request = GetActiveConsumerRequest {
         cluster: args.cluster.clone(),
@@ -97,11 +97,11 @@ async fn fetch_active(client: &mut Client, args: &GroupsArgs) -> Result<GroupLis
     };
     loop {
         let page = client.get_active_consumer(request.clone()).await.map_err(call_failed)?.into_inner();
-        found.groups.extend(page.consumers);
-        found.edges.extend(page.edges);
-        (found.incomplete_clusters, found.snapshot) = (page.incomplete_clusters, page.snapshot);
+        list.groups.extend(page.consumers);
+        list.edges.extend(page.edges);
+        (list.incomplete_clusters, list.snapshot) = (page.incomplete_clusters, page.snapshot);
         if page.next_page_token.is_empty() {
-            return Ok(found);
+            return Ok(list);
         }
         request.page_token = page.next_page_token;
     }
@@ -121,8 +121,8 @@ impl GroupList {
     }
 }
 
-fn write_text(out: &mut impl Write, found: &GroupList, active: bool, layout: Layout) -> std::io::Result<()> {
-    let mut clusters: Vec<&str> = found.groups.iter().map(|group| group.cluster.as_str()).collect();
+fn write_text(out: &mut impl Write, list: &GroupList, active: bool, layout: TableLayout) -> std::io::Result<()> {
+    let mut clusters: Vec<&str> = list.groups.iter().map(|group| group.cluster.as_str()).collect();
     clusters.dedup();
     // If there is only one cluster, it is named below the table instead of in a column.
     let cluster = if layout.expanded == Expanded::Off { &[][..] } else { &clusters[..] };
@@ -132,16 +132,16 @@ fn write_text(out: &mut impl Write, found: &GroupList, active: bool, layout: Lay
     };
     let shown = |name: &str| one.is_none() || name != "cluster";
     let groups: Vec<ColumnOf<Consumer>> = GROUPS.into_iter().filter(|(_, name, _)| shown(name)).collect();
-    Table::write_fitting(out, &groups, &found.groups, layout, &OPTIONAL_OF_GROUPS)?;
+    Table::write_fitting(out, &groups, &list.groups, layout, &OPTIONAL_OF_GROUPS)?;
     if active {
         writeln!(out)?;
         let edges: Vec<ColumnOf<ConsumerEdge>> = EDGES.into_iter().filter(|(_, name, _)| shown(name)).collect();
-        Table::write_fitting(out, &edges, &found.edges, layout, &OPTIONAL_OF_EDGES)?;
+        Table::write_fitting(out, &edges, &list.edges, layout, &OPTIONAL_OF_EDGES)?;
     }
-    write!(out, "({}", count(i128::try_from(found.groups.len()).unwrap_or(i128::MAX), "group"))?;
+    write!(out, "({}", count(i128::try_from(list.groups.len()).unwrap_or(i128::MAX), "group"))?;
     one.map_or(Ok(()), |cluster| write!(out, " of cluster {}", escape(cluster)))?;
     write!(out, ")")?;
-    for cluster in &found.incomplete_clusters {
+    for cluster in &list.incomplete_clusters {
         write!(out, "; {} is not included, since it is not loaded yet", escape(cluster))?;
     }
     writeln!(out)

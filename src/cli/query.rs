@@ -80,12 +80,12 @@ fn write_text(out: &mut impl Write, entry: &OffsetEntry) -> std::io::Result<()> 
         .log_partition
         .zip(entry.log_offset)
         .map(|(partition, offset)| format!("partition {partition}, offset {offset}"));
-    let said = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let non_empty = |text: &String| (!text.is_empty()).then(|| text.clone());
     fields(
         out,
         &[
-            ("cluster", said(&entry.cluster)),
-            ("source", said(&entry.source)),
+            ("cluster", non_empty(&entry.cluster)),
+            ("source", non_empty(&entry.source)),
             ("group_id", Some(entry.group_id.clone())),
             ("topic", Some(entry.topic.clone())),
             ("partition", Some(entry.partition.to_string())),
@@ -95,9 +95,9 @@ fn write_text(out: &mut impl Write, entry: &OffsetEntry) -> std::io::Result<()> 
             ("log_end_offset", entry.log_end_offset.map(|offset| offset.to_string())),
             ("lag", Some(lag)),
             ("lag_seconds", entry.lag_seconds.map(|seconds| format!("{seconds:.1}"))),
-            ("status", said(&entry.status)),
+            ("status", non_empty(&entry.status)),
             ("owner", owner),
-            ("metadata", said(&entry.metadata)),
+            ("metadata", non_empty(&entry.metadata)),
             ("leader_epoch", entry.leader_epoch.map(|epoch| epoch.to_string())),
             ("expires_at", time(entry.expires_at.as_ref())),
             ("topic_id", entry.topic_id.clone()),

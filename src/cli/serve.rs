@@ -123,9 +123,10 @@ impl ClusterArgs {
 
     /// Returns `file` if it exists and neither a configuration file nor brokers are given.
     fn default_config_file(&self, env: &BTreeMap<String, String>, file: &Path) -> Option<PathBuf> {
-        let given = self.config.is_some() || self.bootstrap_servers.is_some();
-        let given = given || ["OFFSETD_CONFIG", "OFFSETD_BOOTSTRAP_SERVERS"].iter().any(|name| env.contains_key(*name));
-        (!given && file.is_file()).then(|| file.to_owned())
+        let is_given = self.config.is_some() || self.bootstrap_servers.is_some();
+        let is_given =
+            is_given || ["OFFSETD_CONFIG", "OFFSETD_BOOTSTRAP_SERVERS"].iter().any(|name| env.contains_key(*name));
+        (!is_given && file.is_file()).then(|| file.to_owned())
     }
 }
 
@@ -139,8 +140,8 @@ impl DemoArgs {
     /// # Errors
     /// Returns all errors of the configuration.
     pub fn load(&self, env: &BTreeMap<String, String>, bootstrap_servers: &str) -> Result<LoadedConfig, ConfigErrors> {
-        let ours = ["OFFSETD_SERVER_", "OFFSETD_SQL_", "OFFSETD_LAG_", "OFFSETD_HISTORY_"];
-        let limits = env.iter().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
+        let allowed = ["OFFSETD_SERVER_", "OFFSETD_SQL_", "OFFSETD_LAG_", "OFFSETD_HISTORY_"];
+        let limits = env.iter().filter(|(name, _)| allowed.iter().any(|prefix| name.starts_with(prefix)));
         let env = limits.map(|(name, value)| (name.clone(), value.clone())).collect();
         let flags = Flags {
             bootstrap_servers: Some(bootstrap_servers.to_owned()),

@@ -12,7 +12,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 mod table;
 
 pub use self::table::wants_colour;
-pub(super) use self::table::{Column, ColumnKind, ColumnOf, Expanded, Layout, Table};
+pub(super) use self::table::{Column, ColumnKind, ColumnOf, Expanded, Table, TableLayout};
 pub(super) use crate::rpc::json::{duration, time};
 
 /// Escapes the characters of a name that could control a terminal or forge a line: control characters and marks that

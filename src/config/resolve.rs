@@ -11,7 +11,7 @@ use super::{
     error::{BadValue, ConfigError, ConfigErrors, Key, Origin, Problem, quoted},
     file::{Document, TomlValue},
     layers::Layers,
-    value::{Kind, Setting, TomlForm},
+    value::{Setting, TomlForm, ValueKind},
 };
 
 /// The sections that contain named sections, such as `[clusters.NAME]`.
@@ -30,9 +30,9 @@ pub struct EffectiveValue {
 
 /// The values of a section as texts, by key, to detect changes. They include secrets, so `Debug` shows no values.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Values(BTreeMap<String, String>);
+pub struct SectionValues(BTreeMap<String, String>);
 
-impl fmt::Debug for Values {
+impl fmt::Debug for SectionValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Values").finish_non_exhaustive()
     }
@@ -151,15 +151,15 @@ impl<'a> Resolver<'a> {
         self.error_at(origin, Some(key), problem);
     }
 
-    /// Records the text of a value for [`Values`], which may differ from the text that is shown.
+    /// Records the text of a value for [`SectionValues`], which may differ from the text that is shown.
     pub(super) fn record_value(&mut self, key: Key, text: String) {
         self.values.insert(key, text);
     }
 
     /// Returns the values of a section that have been read so far.
-    pub(super) fn values(&self, section: &Key) -> Values {
+    pub(super) fn values(&self, section: &Key) -> SectionValues {
         let ours = self.values.iter().filter(|(key, _)| key.0.starts_with(&section.0));
-        Values(ours.map(|(key, text)| (key.to_string(), text.clone())).collect())
+        SectionValues(ours.map(|(key, text)| (key.to_string(), text.clone())).collect())
     }
 
     /// Ignores the keys and variables of a section that have not been read.
@@ -184,7 +184,7 @@ impl<'a> Resolver<'a> {
 
     /// Returns the effective value of a setting. The values of all layers are checked, even if another layer takes
     /// precedence.
-    pub(crate) fn get<K: Kind>(&mut self, section: &Key, setting: &Setting) -> K::Value {
+    pub(crate) fn get<K: ValueKind>(&mut self, section: &Key, setting: &Setting) -> K::Value {
         let key = section.child(setting.key);
         let env_name = key.env_name();
         let env = self.layers.env.get(&env_name).map(|value| (Origin::Env(env_name.clone()), value.clone()));

@@ -83,8 +83,8 @@ macro_rules! setting {
             default: $default,
             doc: concat!($($doc),+),
             why: $why,
-            allowed: <$crate::config::value::$kind as $crate::config::value::Kind>::ALLOWED,
-            form: <$crate::config::value::$kind as $crate::config::value::Kind>::FORM,
+            allowed: <$crate::config::value::$kind as $crate::config::value::ValueKind>::ALLOWED,
+            form: <$crate::config::value::$kind as $crate::config::value::ValueKind>::FORM,
         }
     };
 }

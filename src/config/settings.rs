@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use regex::Regex;
 
-use super::{kafka::Properties, oauth::Oauth, resolve::Values, section::section, value::ReadMode};
+use super::{kafka::Properties, oauth::Oauth, resolve::SectionValues, section::section, value::ReadMode};
 
 section! {
     /// `[server]`: the listener, and limits of the process.
@@ -172,7 +172,7 @@ section! {
         /// The properties of librdkafka that the operator sets.
         pub kafka: Properties,
         /// All values of the section, to detect changes.
-        pub values: Values,
+        pub values: SectionValues,
     }
 }
 

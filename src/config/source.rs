@@ -7,7 +7,7 @@ use std::{any::Any, collections::BTreeSet, fmt, sync::Arc};
 
 use super::{
     error::{Key, Problem},
-    resolve::{Resolver, Values},
+    resolve::{Resolver, SectionValues},
     section::{Section, section},
     value::{OffsetIs, Setting},
 };
@@ -35,9 +35,9 @@ section! {
         /// The name: 1 to 64 characters of `[A-Za-z0-9_.-]`.
         pub name: String,
         /// The settings of the kind.
-        pub own: KindConfig,
+        pub kind_config: KindConfig,
         /// All values of the section, to detect changes.
-        pub values: Values,
+        pub values: SectionValues,
     }
 }
 
@@ -161,7 +161,7 @@ fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds:
         resolver.show_value(&key.child("kind"), &name);
     }
     match kinds.iter().find(|kind| kind.name == source.kind) {
-        Some(kind) => source.own = (kind.resolve)(resolver, &key, &source),
+        Some(kind) => source.kind_config = (kind.resolve)(resolver, &key, &source),
         None => {
             let kind = key.child("kind");
             let left_out = OPTIONAL.iter().find(|(kind, _)| *kind == source.kind);

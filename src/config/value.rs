@@ -46,7 +46,7 @@ pub(crate) enum TomlForm {
 }
 
 /// A kind of value.
-pub(crate) trait Kind {
+pub(crate) trait ValueKind {
     type Value: Default;
     /// The allowed values, for errors and the example file.
     const ALLOWED: &'static str;
@@ -68,7 +68,7 @@ macro_rules! kinds {
     ($( $name:ident: $value:ty, $form:ident, $parse:expr, $show:expr, $allowed:literal; )+) => {$(
         pub(crate) struct $name;
 
-        impl Kind for $name {
+        impl ValueKind for $name {
             type Value = $value;
             const ALLOWED: &'static str = $allowed;
             const FORM: TomlForm = TomlForm::$form;

@@ -25,7 +25,7 @@ pub(super) struct PlaintextStream {
     stream: TcpStream,
     /// The https URL of the same address, for the hint.
     https: String,
-    has_answered: bool,
+    has_responded: bool,
 }
 
 /// Connects without TLS.
@@ -38,7 +38,7 @@ pub(super) async fn connect(uri: Uri) -> io::Result<TokioIo<PlaintextStream>> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     let https = format!("https://{}:{port}", uri.host().unwrap_or_default());
-    Ok(TokioIo::new(PlaintextStream { stream, https, has_answered: false }))
+    Ok(TokioIo::new(PlaintextStream { stream, https, has_responded: false }))
 }
 
 impl PlaintextStream {
@@ -58,7 +58,7 @@ impl PlaintextStream {
     /// which contains the hint.
     fn hide_early_error(&self, polled: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
         match polled {
-            Poll::Ready(Err(_)) if !self.has_answered => Poll::Ready(Ok(bytes)),
+            Poll::Ready(Err(_)) if !self.has_responded => Poll::Ready(Ok(bytes)),
             polled => polled,
         }
     }
@@ -68,7 +68,7 @@ impl AsyncRead for PlaintextStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if self.has_answered || polled.is_pending() {
+        if self.has_responded || polled.is_pending() {
             return polled;
         }
         let first = buf.filled().get(before).copied();
@@ -77,7 +77,7 @@ impl AsyncRead for PlaintextStream {
             (_, Some(TLS_ALERT)) => Err(self.tls_detected()),
             (_, None) => Err(self.closed_early(&io::ErrorKind::UnexpectedEof.into())),
             (_, Some(_)) => {
-                self.has_answered = true;
+                self.has_responded = true;
                 Ok(())
             }
         })

@@ -49,7 +49,7 @@ fn rows() -> Vec<GroupRow> {
     vec![group, behind, of("events", 1), unknown]
 }
 
-fn shown(layout: Layout) -> String {
+fn shown(layout: TableLayout) -> String {
     let mut out = vec![];
     write_text(&mut out, &args(), &rows(), layout).unwrap();
     String::from_utf8(out).unwrap()
@@ -57,7 +57,7 @@ fn shown(layout: Layout) -> String {
 
 #[test]
 fn a_group_is_shown_with_each_partition_its_lag_and_its_owner() {
-    let text = shown(Layout::default());
+    let text = shown(TableLayout::default());
     let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>();
     assert!(
         text.starts_with(
@@ -73,18 +73,20 @@ fn a_group_is_shown_with_each_partition_its_lag_and_its_owner() {
 #[test]
 fn a_narrow_terminal_loses_columns_and_no_lag() {
     for width in [80, 100] {
-        let text = shown(Layout { width: Some(width), ..Layout::default() });
+        let text = shown(TableLayout { width: Some(width), ..TableLayout::default() });
         assert!(text.lines().all(|line| super::super::text::width(line) <= width), "{text}");
         assert!(text.contains("committed_offset") && text.contains("stalled") && !text.contains("member_id"), "{text}");
     }
-    assert!(shown(Layout { width: Some(80), expanded: Expanded::Off, ..Layout::default() }).contains("member_id"));
+    assert!(
+        shown(TableLayout { width: Some(80), expanded: Expanded::Off, ..TableLayout::default() }).contains("member_id")
+    );
 }
 
 #[test]
 fn the_status_is_coloured_on_a_terminal() {
-    let text = shown(Layout { colour: true, ..Layout::default() });
+    let text = shown(TableLayout { colour: true, ..TableLayout::default() });
     assert!(text.contains("\u{1b}[31mstalled\u{1b}[0m"), "{text}");
-    assert!(!shown(Layout::default()).contains('\u{1b}'));
+    assert!(!shown(TableLayout::default()).contains('\u{1b}'));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::rpc::proto::{Owner, TopicPartitions};
 
-fn found() -> GroupList {
+fn list() -> GroupList {
     let group = Consumer {
         cluster: "demo".to_owned(),
         group_id: "orders\u{7}".to_owned(),
@@ -34,7 +34,7 @@ fn found() -> GroupList {
 #[test]
 fn groups_and_edges_show_known_values() {
     let mut out = Vec::new();
-    write_text(&mut out, &found(), true, Layout::default()).unwrap();
+    write_text(&mut out, &list(), true, TableLayout::default()).unwrap();
     let text = String::from_utf8(out).unwrap();
     let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>();
     assert_eq!(words(2), ["orders\\u{7}", "classic", "Stable", "ok", "1", "1", "4", "≥12", "-", "-"]);
@@ -48,7 +48,7 @@ fn groups_and_edges_show_known_values() {
 async fn all_pages_are_fetched() {
     use crate::{cli::tests::fake::Fake, rpc::proto::GetConsumerResponse};
     let page = |token: &str| GetConsumerResponse {
-        consumers: found().groups,
+        consumers: list().groups,
         next_page_token: token.to_owned(),
         ..GetConsumerResponse::default()
     };
@@ -70,27 +70,27 @@ async fn all_pages_are_fetched() {
 
 #[test]
 fn edges_are_in_the_json_of_active_groups_only() {
-    assert_eq!(found().to_json(true)["edges"][0]["owner"]["client_id"], "c1");
-    assert_eq!(found().to_json(false).get("edges"), None);
-    assert_eq!(found().to_json(false)["consumers"][0]["lag"], 12);
+    assert_eq!(list().to_json(true)["edges"][0]["owner"]["client_id"], "c1");
+    assert_eq!(list().to_json(false).get("edges"), None);
+    assert_eq!(list().to_json(false)["consumers"][0]["lag"], 12);
 }
 
 #[test]
 fn tables_fit_a_terminal_of_80_columns_and_keep_lag_and_status() {
-    let mut found = found();
-    found.groups[0].group_id = "a-group-with-a-long-name-indeed".to_owned();
-    found.groups[0].last_committed_at = Some(prost_types::Timestamp::default());
-    found.edges[0].owner.as_mut().unwrap().member_id = "m".repeat(50);
-    let shown = |layout: Layout| {
+    let mut list = list();
+    list.groups[0].group_id = "a-group-with-a-long-name-indeed".to_owned();
+    list.groups[0].last_committed_at = Some(prost_types::Timestamp::default());
+    list.edges[0].owner.as_mut().unwrap().member_id = "m".repeat(50);
+    let shown = |layout: TableLayout| {
         let mut out = Vec::new();
-        write_text(&mut out, &found, true, layout).unwrap();
+        write_text(&mut out, &list, true, layout).unwrap();
         String::from_utf8(out).unwrap()
     };
     for width in [80, 120] {
-        let text = shown(Layout { width: Some(width), ..Layout::default() });
+        let text = shown(TableLayout { width: Some(width), ..TableLayout::default() });
         assert!(text.lines().all(|line| crate::cli::text::width(line) <= width), "{text}");
         assert!(text.contains("≥12") && text.contains("ok"), "{text}");
     }
-    let text = shown(Layout { width: Some(80), expanded: Expanded::Off, ..Layout::default() });
+    let text = shown(TableLayout { width: Some(80), expanded: Expanded::Off, ..TableLayout::default() });
     assert!(text.contains("cluster") && text.contains("member_id"), "{text}");
 }

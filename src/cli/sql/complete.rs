@@ -35,24 +35,24 @@ pub(super) fn complete(names: &Catalog, before: &str, after: &str) -> (usize, Ve
     let named = NamedTables::find(names, &words(&format!("{before} {rest}")).unwrap_or_else(|| written.clone()));
     let word = if before.ends_with(is_word) { written.pop().unwrap_or_default() } else { String::new() };
     if let Some((qualifier, part)) = word.rsplit_once('.') {
-        let found = match qualifier {
+        let candidates = match qualifier {
             "public" | "offsetd.public" => names.all_tables(),
             _ => named.columns_of(names, qualifier),
         };
-        return (part.len(), matching(part, found));
+        return (part.len(), matching(part, candidates));
     }
-    let found = match expected(&written, &word) {
+    let candidates = match expected(&written, &word) {
         Expected::FirstKeyword => matching_keywords(&word, FIRST_KEYWORDS),
         Expected::Table => matching(&word, names.all_tables()),
         Expected::Column => matching(&word, named.columns(names)),
         Expected::Any => any_word(names, &named, &word),
     };
-    (word.len(), found)
+    (word.len(), candidates)
 }
 
 /// Returns the same as [`complete`] for a backslash command.
 fn command_word(names: &Catalog, command: &str) -> (usize, Vec<String>) {
-    let (found, word): (Vec<&str>, _) = match command.rsplit_once(char::is_whitespace) {
+    let (candidates, word): (Vec<&str>, _) = match command.rsplit_once(char::is_whitespace) {
         None => (COMMANDS.split(' ').collect(), command),
         Some((name, table)) if name.trim() == "d" => (names.all_tables(), table),
         Some((name, table)) if name.trim() == "copy" => (names.all_tables(), table),
@@ -60,7 +60,7 @@ fn command_word(names: &Catalog, command: &str) -> (usize, Vec<String>) {
         Some((name, state)) if ["timing", "pager"].contains(&name.trim()) => (vec!["off", "on"], state),
         Some(_) => (vec![], ""),
     };
-    (word.len(), matching(word, found))
+    (word.len(), matching(word, candidates))
 }
 
 fn is_word(c: char) -> bool {
@@ -101,29 +101,29 @@ fn any_word(names: &Catalog, named: &NamedTables, word: &str) -> Vec<String> {
         return keywords;
     }
     let known = named.columns(names).into_iter().chain(named.0.keys().map(String::as_str));
-    let mut found = matching(word, known.collect());
+    let mut candidates = matching(word, known.collect());
     let functions = matching(word, names.functions.iter().map(String::as_str).collect());
-    found.extend(functions.into_iter().map(|function| format!("{function}(")));
+    candidates.extend(functions.into_iter().map(|function| format!("{function}(")));
     // A column with the name of a keyword must not be listed twice.
-    let keywords: Vec<String> = keywords.into_iter().filter(|keyword| !found.contains(keyword)).collect();
-    found.extend(keywords);
-    found
+    let keywords: Vec<String> = keywords.into_iter().filter(|keyword| !candidates.contains(keyword)).collect();
+    candidates.extend(keywords);
+    candidates
 }
 
 /// Returns the names that begin with the word, ignoring case.
 fn matching(word: &str, names: Vec<&str>) -> Vec<String> {
     let begins = |name: &&str| name.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
-    let found: BTreeSet<&str> = names.into_iter().filter(begins).collect();
-    found.into_iter().map(str::to_owned).collect()
+    let candidates: BTreeSet<&str> = names.into_iter().filter(begins).collect();
+    candidates.into_iter().map(str::to_owned).collect()
 }
 
 /// Returns the keywords that begin with the word, in lower case if the word has a lower case letter.
 fn matching_keywords(word: &str, keywords: &str) -> Vec<String> {
-    let mut found = matching(word, keywords.split(' ').collect());
+    let mut candidates = matching(word, keywords.split(' ').collect());
     if word.contains(|c: char| c.is_ascii_lowercase()) {
-        found.iter_mut().for_each(|keyword| keyword.make_ascii_lowercase());
+        candidates.iter_mut().for_each(|keyword| keyword.make_ascii_lowercase());
     }
-    found
+    candidates
 }
 
 impl Catalog {

@@ -9,7 +9,7 @@ use crate::{
     cli::{
         Failure,
         connect::{Client, call_failed},
-        text::{Layout, count, duration, elapsed, escape},
+        text::{TableLayout, count, duration, elapsed, escape},
     },
     rpc::proto::{SqlRequest, SqlStats, sql_response::Message},
 };
@@ -17,7 +17,7 @@ use crate::{
 /// The output options of a result.
 pub(super) struct OutputOptions {
     pub(super) format: Format,
-    pub(super) layout: Layout,
+    pub(super) layout: TableLayout,
     /// Whether the elapsed time is shown.
     pub(super) timing: bool,
     /// The option or command that shows shortened values in full, for the hint below a table.

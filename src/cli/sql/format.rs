@@ -17,7 +17,7 @@ use super::Format;
 use crate::{
     cli::{
         Failure,
-        text::{Column, ColumnKind, Layout, Table},
+        text::{Column, ColumnKind, Table, TableLayout},
     },
     sql::output::{JsonRows, TIMESTAMP},
 };
@@ -34,7 +34,7 @@ pub(super) struct Renderer<W: Write + Send> {
 }
 
 enum Output<W: Write + Send> {
-    Table { out: W, layout: Layout, table: Option<Table> },
+    Table { out: W, layout: TableLayout, table: Option<Table> },
     Json { out: W, rows: JsonRows, array: bool, first: bool },
     Csv { out: W, rows: JsonRows, header: bool },
     Arrow { out: W },
@@ -43,7 +43,7 @@ enum Output<W: Write + Send> {
 
 impl<W: Write + Send> Renderer<W> {
     /// Returns a renderer. `layout` applies to tables only.
-    pub(super) fn new(format: Format, layout: Layout, out: W) -> Self {
+    pub(super) fn new(format: Format, layout: TableLayout, out: W) -> Self {
         let rows = JsonRows::new();
         let output = match format {
             Format::Table => Output::Table { out, layout, table: None },

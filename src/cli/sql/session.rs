@@ -29,7 +29,7 @@ use crate::{
         connect::{Client, connect},
         group::query_rows,
         output,
-        text::{Expanded, Layout, count, escape, now},
+        text::{Expanded, TableLayout, count, escape, now},
     },
     rpc::proto::{SqlRequest, SqlValue, sql_value::Value},
 };
@@ -258,7 +258,7 @@ impl<'a> Session<'a> {
 
     /// Runs a statement and writes its result to a file of its own.
     fn write_to(&mut self, mut target: OutputFile, format: Format, statement: &str) -> Result<(), Failure> {
-        let show = OutputOptions { format, layout: Layout::default(), timing: false, whole: "" };
+        let show = OutputOptions { format, layout: TableLayout::default(), timing: false, whole: "" };
         let (path, request) = (target.path.clone(), self.args.request(statement));
         let rows = self.execute(request, &mut target.file, &show, false).map_err(|failure| target.failed(failure))?;
         writeln!(io::stderr(), "{} written to {}", count(rows, "row"), escape(&path.display().to_string()))?;
@@ -279,7 +279,7 @@ impl<'a> Session<'a> {
     fn show_result(&mut self, request: Request<SqlRequest>, expanded: Expanded) -> Result<i64, Failure> {
         let format = self.args.format;
         if let Some(mut target) = self.file.take() {
-            let layout = Layout { expanded, ..Layout::default() };
+            let layout = TableLayout { expanded, ..TableLayout::default() };
             let show = OutputOptions { format, layout, timing: self.timing, whole: "" };
             let answered = check_single_result(format, target.has_result).and_then(|()| {
                 target.has_result = true;
@@ -294,7 +294,7 @@ impl<'a> Session<'a> {
             self.has_result = true;
         }
         let whole = if self.is_prompt { "\\x" } else { "--format csv" };
-        let show = OutputOptions { format, layout: Layout::of_output(expanded), timing: self.timing, whole };
+        let show = OutputOptions { format, layout: TableLayout::of_output(expanded), timing: self.timing, whole };
         let paged = (self.pager && format == Format::Table).then(PagedOutput::of_output).flatten();
         let Some(mut paged) = paged else { return self.execute(request, output(), &show, false) };
         let answered = self.execute(request, &mut paged, &show, true);

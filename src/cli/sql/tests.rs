@@ -19,7 +19,7 @@ use super::{
 use crate::{
     cli::{
         tests::fake::Fake,
-        text::{Expanded, Layout, width},
+        text::{Expanded, TableLayout, width},
     },
     rpc::proto::{Freshness, SqlBatch, SqlResponse, SqlSchema, SqlStats, sql_response::Message},
 };
@@ -58,7 +58,7 @@ fn pieces(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
 }
 
 fn rendered(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
-    let mut renderer = Renderer::new(format, Layout::default(), Vec::new());
+    let mut renderer = Renderer::new(format, TableLayout::default(), Vec::new());
     for piece in pieces(batches) {
         renderer.write_chunk(piece).unwrap();
     }
@@ -150,7 +150,7 @@ fn arrow_and_parquet_hold_the_same_rows() {
 
 #[test]
 fn chunks_may_end_at_any_byte() {
-    let mut renderer = Renderer::new(Format::Json, Layout::default(), Vec::new());
+    let mut renderer = Renderer::new(Format::Json, TableLayout::default(), Vec::new());
     for byte in pieces(&[batch()]).concat() {
         renderer.write_chunk(vec![byte]).unwrap();
     }
@@ -160,7 +160,7 @@ fn chunks_may_end_at_any_byte() {
 
 #[test]
 fn a_response_that_is_not_an_arrow_stream_is_an_error() {
-    let mut renderer = Renderer::new(Format::Table, Layout::default(), Vec::new());
+    let mut renderer = Renderer::new(Format::Table, TableLayout::default(), Vec::new());
     let garbage = renderer.write_chunk(vec![7; 64]).and_then(|()| renderer.finish().map(drop));
     assert!(garbage.is_err());
 }
@@ -213,7 +213,7 @@ fn args() -> SqlArgs {
 async fn executed(fake: Fake, format: Format, token: Option<&str>) -> (String, Result<(), Failure>) {
     let mut client = fake.client(token).await;
     let mut out = Vec::new();
-    let show = OutputOptions { format, layout: Layout::default(), timing: true, whole: "--format csv" };
+    let show = OutputOptions { format, layout: TableLayout::default(), timing: true, whole: "--format csv" };
     let result = execute(&mut client, args().request("SELECT"), &mut out, &show).await;
     (String::from_utf8(out).unwrap(), result.map(drop))
 }
@@ -239,7 +239,7 @@ async fn a_shortened_table_says_so_and_a_record_is_complete() {
     let mut client = fake.client(None).await;
     let mut shown = async |expanded, width| {
         let mut out = vec![];
-        let layout = Layout { width: Some(width), expanded, colour: false };
+        let layout = TableLayout { width: Some(width), expanded, colour: false };
         let show = OutputOptions { format: Format::Table, layout, timing: false, whole: "\\x" };
         execute(&mut client, args().request("SELECT"), &mut out, &show).await.unwrap();
         String::from_utf8(out).unwrap()
@@ -295,7 +295,7 @@ fn requests_carry_limits_and_parameters() {
 fn small_integer_types_are_plain_json_numbers() {
     let column: ArrayRef = Arc::new(arrow::array::PrimitiveArray::<Int32Type>::from(vec![i32::MAX]));
     let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
-    let mut renderer = Renderer::new(Format::Ndjson, Layout::default(), Vec::new());
+    let mut renderer = Renderer::new(Format::Ndjson, TableLayout::default(), Vec::new());
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(&batch).unwrap();
     renderer.write_chunk(writer.into_inner().unwrap()).unwrap();

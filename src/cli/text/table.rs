@@ -28,7 +28,7 @@ pub(in crate::cli) enum Expanded {
 
 /// The layout of rows. The default is that of a pipe: nothing is shortened and nothing is coloured.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::cli) struct Layout {
+pub(in crate::cli) struct TableLayout {
     /// Width of the terminal in columns; `None` if the output is not a terminal.
     pub(in crate::cli) width: Option<usize>,
     pub(in crate::cli) expanded: Expanded,
@@ -36,7 +36,7 @@ pub(in crate::cli) struct Layout {
     pub(in crate::cli) colour: bool,
 }
 
-impl Layout {
+impl TableLayout {
     /// Returns the layout for standard output.
     pub(in crate::cli) fn of_output(expanded: Expanded) -> Self {
         // Unit tests must not depend on the terminal in which they are started.
@@ -88,7 +88,7 @@ type Row = Vec<String>;
 #[derive(Debug)]
 pub(in crate::cli) struct Table {
     columns: Vec<Column>,
-    layout: Layout,
+    layout: TableLayout,
     state: TableState,
     shortened: bool,
 }
@@ -106,19 +106,19 @@ enum TableState {
 }
 
 impl Table {
-    pub(in crate::cli) fn new(columns: Vec<Column>, layout: Layout) -> Self {
+    pub(in crate::cli) fn new(columns: Vec<Column>, layout: TableLayout) -> Self {
         Self { columns, layout, state: TableState::Measuring(vec![]), shortened: false }
     }
 
     /// Returns a table of texts of several lines. The first text of a row is written above the others, which are
     /// indented.
     pub(in crate::cli) fn of_texts() -> Self {
-        Self { state: TableState::Texts, ..Self::new(vec![], Layout::default()) }
+        Self { state: TableState::Texts, ..Self::new(vec![], TableLayout::default()) }
     }
 
     /// Writes a table of these rows, fitted to the terminal.
     pub(in crate::cli) fn write_all<T>(out: &mut impl Write, columns: &[ColumnOf<T>], rows: &[T]) -> io::Result<()> {
-        Self::write_fitting(out, columns, rows, Layout::of_output(Expanded::Auto), &[])
+        Self::write_fitting(out, columns, rows, TableLayout::of_output(Expanded::Auto), &[])
     }
 
     /// Writes a table of these rows. The optional columns are left out, in their order, until the table fits the
@@ -127,7 +127,7 @@ impl Table {
         out: &mut impl Write,
         columns: &[ColumnOf<T>],
         rows: &[T],
-        layout: Layout,
+        layout: TableLayout,
         optional: &[&str],
     ) -> io::Result<()> {
         let mut shown: Vec<&ColumnOf<T>> = columns.iter().collect();

@@ -44,13 +44,13 @@ fn a_source_has_common_settings_and_those_of_its_kind() {
                 [sources.second]\nkind = 'shelf'\nplace = 'h:2'\noffset_is = 'last'\nrequired = true\nauth.tokens_file = 't'\n";
     let loaded = load(file, &[("OFFSETD_SOURCES_SHELF_GROUP", "g")]).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let [second, shelf] = &*loaded.config.sources else { panic!("{:?}", loaded.config.sources) };
-    let place = |source: &Source| source.own.get::<Shelf>().map(|own| own.place.clone());
+    let place = |source: &Source| source.kind_config.get::<Shelf>().map(|own| own.place.clone());
     assert_eq!((shelf.kind.as_str(), shelf.cluster.as_str(), shelf.group.as_str()), ("shelf", "east", "g"));
     assert_eq!((place(shelf).as_deref(), place(second).as_deref()), (Some("h:1"), Some("h:2")));
     assert_eq!((shelf.required, second.required), (false, true));
     assert_eq!((shelf.next(5), second.next(5), second.next(-1), shelf.next(i64::MAX)), (Some(5), Some(6), None, None));
-    assert!(second.own.get::<Auth>().is_none(), "the settings have the type of the kind");
-    let tokens = |source: &Source| source.own.get::<Shelf>().unwrap().auth.tokens_file.clone();
+    assert!(second.kind_config.get::<Auth>().is_none(), "the settings have the type of the kind");
+    let tokens = |source: &Source| source.kind_config.get::<Shelf>().unwrap().auth.tokens_file.clone();
     assert_eq!((tokens(shelf), tokens(second)), (None, Some("t".into())));
     let shown = |key| effective(&loaded, key).value.clone().unwrap();
     assert_eq!((shown("sources.shelf.kind"), shown("sources.shelf.cluster")), ("\"shelf\"".into(), "\"east\"".into()));
@@ -107,7 +107,7 @@ fn values_show_whether_a_section_or_a_secret_changed() {
     fs::write(&secret, "hunter3").unwrap();
     let after = load(&file, &[]).unwrap().config;
     assert!(!format!("{after:?}").contains("hunter"), "{after:?}");
-    assert_eq!(after.sources[0].own.get::<Shelf>().unwrap().secret.0, "hunter3");
+    assert_eq!(after.sources[0].kind_config.get::<Shelf>().unwrap().secret.0, "hunter3");
     let values = |config: &Config, at: usize| config.clusters[at].values.clone();
     assert!(values(&before, 0) == values(&after, 0), "nothing of east changed");
     assert!(values(&before, 1) != values(&after, 1), "the password of west changed");
@@ -138,7 +138,7 @@ fn sections_of_sources_in_the_example_file_are_comments_that_can_be_read() {
     let text: Vec<String> = example.lines().map(uncomment).collect();
     assert!(load(&example, &[]).unwrap().config.sources.is_empty());
     let loaded = load(&text.join("\n"), &[]).unwrap_or_else(|errors| panic!("{errors:#?}\n{example}"));
-    let shelf = loaded.config.sources[0].own.get::<Shelf>().unwrap();
+    let shelf = loaded.config.sources[0].kind_config.get::<Shelf>().unwrap();
     assert_eq!(shelf.place, "h:1");
     let settings = loaded.effective.iter().filter(|value| value.key.starts_with("sources."));
     let defaults: Vec<_> = settings.filter(|value| !matches!(value.origin, Origin::File { .. })).collect();

@@ -46,7 +46,7 @@ fn a_key_with_the_partition_is_a_string() {
     ] {
         let loaded = load(&format!("url = \"redis://h\"\n{layout}\n")).unwrap();
         let source = &loaded.config.sources[0];
-        let redis = source.own.get::<super::Redis>().unwrap();
+        let redis = source.kind_config.get::<super::Redis>().unwrap();
         assert_eq!(redis.read_layout(source).unwrap().1, redis_type, "{layout}");
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 /// Returns the lines of a table of three columns, and whether values were shortened.
-fn table(layout: Layout, rows: &[[&str; 3]]) -> (String, bool) {
+fn table(layout: TableLayout, rows: &[[&str; 3]]) -> (String, bool) {
     let mut out = vec![];
     let columns = vec![
         Column::new(ColumnKind::Text, "group_id"),
@@ -16,8 +16,8 @@ fn table(layout: Layout, rows: &[[&str; 3]]) -> (String, bool) {
     (String::from_utf8(out).unwrap(), table.shortened())
 }
 
-fn fit(width: usize, expanded: Expanded) -> Layout {
-    Layout { width: Some(width), expanded, colour: false }
+fn fit(width: usize, expanded: Expanded) -> TableLayout {
+    TableLayout { width: Some(width), expanded, colour: false }
 }
 
 #[test]
@@ -29,10 +29,10 @@ orders       1  a
 消费者    1000  bcdefgh
 ";
     let rows = [["orders", "1", "a"], ["消费者", "1000", "bcdefgh"]];
-    for layout in [Layout::default(), fit(24, Expanded::Auto), fit(23, Expanded::Off)] {
+    for layout in [TableLayout::default(), fit(24, Expanded::Auto), fit(23, Expanded::Off)] {
         assert_eq!(table(layout, &rows), (expected.to_owned(), false));
     }
-    assert_eq!(table(Layout::default(), &[]).0.lines().count(), 2);
+    assert_eq!(table(TableLayout::default(), &[]).0.lines().count(), 2);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn the_widest_texts_are_shortened_until_the_table_fits_and_numbers_never() {
     assert!(shortened);
     assert!(text.lines().all(|line| width(line) <= 50), "{text}");
     assert!(text.contains("a-group-with-a-lon…  1234567890123456789  orders\n"), "{text}");
-    let whole = table(Layout::default(), &rows);
+    let whole = table(TableLayout::default(), &rows);
     assert!(whole.0.contains(long) && !whole.1, "nothing is shortened in a pipe");
 }
 
@@ -87,7 +87,9 @@ fn times_are_not_shortened() {
 
 #[test]
 fn a_long_table_is_not_held_in_memory() {
-    for (layout, lines) in [(Layout::default(), MEASURED_ROWS + 4), (fit(80, Expanded::On), 2 * (MEASURED_ROWS + 2))] {
+    for (layout, lines) in
+        [(TableLayout::default(), MEASURED_ROWS + 4), (fit(80, Expanded::On), 2 * (MEASURED_ROWS + 2))]
+    {
         let mut table = Table::new(vec![Column::new(ColumnKind::Text, "n")], layout);
         let mut out = vec![];
         for row in 0..MEASURED_ROWS + 2 {
