@@ -204,7 +204,7 @@ fn differences(
         let moved = at(before.get(key)) != at(ours);
         let same = match (ours, theirs) {
             (None, None) => true,
-            (Some(ours), Some(theirs)) => theirs.is(ours.row, ours.rare),
+            (Some(ours), Some(theirs)) => theirs.is(ours.row, ours.extras),
             _ => false,
         };
         let offset = (ours.map(|ours| ours.row.committed_offset), theirs.map(|of| of.offset));

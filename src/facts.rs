@@ -57,8 +57,8 @@ impl<'a> Fact<'a> {
 
     #[inline]
     fn find_lag(&self) -> Lag {
-        let Entry { row, rare, .. } = self.entry;
-        lag::lag(row, rare, &self.group.shard.key, self.topic, &self.group.cluster.ends, self.cut.taken)
+        let Entry { row, extras, .. } = self.entry;
+        lag::lag(row, extras, &self.group.shard.key, self.topic, &self.group.cluster.ends, self.cut.taken)
     }
 
     /// Returns the estimated age of the oldest unread record, in seconds.

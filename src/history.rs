@@ -22,8 +22,8 @@ use crate::{
         group::Entry,
         pin,
         samples::{Index, Moment, Samples, Series, Writer},
-        silent::{LONGEST, Tail},
         source::Source,
+        trailing::{Gap, LONGEST_GAP},
         windows::{GroupWindows, KeyWindow, Replaced, Windows},
     },
 };
@@ -114,7 +114,7 @@ impl Sampler {
             index: cut.samples.next(),
             is_due,
             context: StatusContext { ends: &cut.ends, window, now: moment.ticks, now_at: moment.at, load_began: 0 },
-            tails: BTreeSet::new(),
+            gaps: BTreeSet::new(),
         };
         let (mut windows, mut series) = (HashMap::new(), HashMap::new());
         self.statuses.begin_round(cut.windows.replaced.is_some());
@@ -133,7 +133,7 @@ impl Sampler {
             // Discard the round: meanwhile another Kafka cluster replaced this one, or the source's read mode changed.
             return;
         }
-        self.cluster.tails.set(&self.source.id.name, std::mem::take(&mut round.tails).into_iter());
+        self.cluster.unchecked_gaps.set(&self.source.id.name, std::mem::take(&mut round.gaps).into_iter());
         self.publish(&cut.samples, series, &round, moment);
         self.source.windows.store(Arc::new(Windows { groups: windows, replaced: None }));
         self.last_round = Some(moment);
@@ -201,7 +201,7 @@ struct SamplingRound<'a> {
     index: Index,
     is_due: bool,
     context: StatusContext<'a>,
-    tails: BTreeSet<Tail>,
+    gaps: BTreeSet<Gap>,
 }
 
 impl SamplingRound<'_> {
@@ -222,8 +222,8 @@ impl SamplingRound<'_> {
         let context = StatusContext { load_began: group.shard.load_began, ..self.context };
         for (position, entry) in view.entries().enumerate() {
             let topic = topics.get(entry.topic_index).copied().flatten().map(|topic| &**topic);
-            let lag = lag::lag(entry.row, entry.rare, &group.shard.key, topic, ends, self.now);
-            if lag.lag.is_ok_and(|lag| (1..=LONGEST).contains(&lag)) {
+            let lag = lag::lag(entry.row, entry.extras, &group.shard.key, topic, ends, self.now);
+            if lag.lag.is_ok_and(|lag| (1..=LONGEST_GAP).contains(&lag)) {
                 self.select_gap(&entry, topic);
             }
             let window = before.and_then(|before| before.get(position, &entry));
@@ -246,7 +246,7 @@ impl SamplingRound<'_> {
         (GroupWindows(windows), worst)
     }
 
-    /// Returns the offset at the previous round, in the form that [`Writer::note`] takes.
+    /// Returns the offset at the previous round, in the form that [`SeriesWriter::record`] takes.
     fn previous_offset(
         &self,
         group: &Name,
@@ -322,7 +322,7 @@ impl SamplingRound<'_> {
         let number = usize::try_from(entry.row.partition).ok();
         let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
         if entry.row.applied <= since && partition.is_some_and(|partition| ends.is_quiet(*partition, since)) {
-            self.tails.insert((Name::clone(entry.topic), entry.row.partition, entry.row.committed_offset));
+            self.gaps.insert((Name::clone(entry.topic), entry.row.partition, entry.row.committed_offset));
         }
     }
 }

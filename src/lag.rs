@@ -9,8 +9,8 @@ use crate::{
     store::{
         ends::{EndError, EndValue, Ends, Partition, Topic, to_f64},
         event::{Applied, ShardKey},
-        group::{GroupView, Rare, Row},
-        silent,
+        group::{Extras, GroupView, Row},
+        trailing,
         windows::KeyWindow,
     },
 };
@@ -38,7 +38,7 @@ pub struct Lag {
     pub data_lost: bool,
     /// Whether only transaction markers are between the committed offset and the log end, so that there is nothing to
     /// read.
-    pub silent: bool,
+    pub only_markers: bool,
     /// Time at which the log was first seen, see [`EndValue::since`]; [`Ticks::MAX`] without a log.
     pub log_since: Ticks,
     /// The next offset that the group will read, with its partition.
@@ -49,7 +49,7 @@ impl Lag {
     /// Returns the number of unread records, without transaction markers; `None` if the lag is unknown.
     #[must_use]
     pub fn unread(&self) -> Option<i64> {
-        self.lag.ok().map(|lag| if self.silent { 0 } else { lag })
+        self.lag.ok().map(|lag| if self.only_markers { 0 } else { lag })
     }
 
     /// Returns the estimated age of the oldest unread record, in seconds; `None` if it cannot be estimated. This is
@@ -57,7 +57,7 @@ impl Lag {
     #[must_use]
     pub fn seconds(&self, ends: &Ends, now: Ticks) -> Option<f64> {
         let lag = self.lag.ok()?;
-        if lag == 0 || self.silent {
+        if lag == 0 || self.only_markers {
             return Some(0.0);
         }
         let (partition, next) = self.next?;
@@ -68,13 +68,20 @@ impl Lag {
 /// Returns the lag of a commit. `topic` is the topic of the row in `ends`; `now` is the time of the cut.
 #[must_use]
 #[inline]
-pub fn lag(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: Option<&Topic>, ends: &Ends, now: Ticks) -> Lag {
+pub fn lag(
+    row: &Row,
+    extras: Option<&Extras>,
+    shard: &ShardKey,
+    topic: Option<&Topic>,
+    ends: &Ends,
+    now: Ticks,
+) -> Lag {
     let unknown = |reason, log_since, log_start, log_end| Lag {
         log_start,
         log_end,
         lag: Err(reason),
         data_lost: false,
-        silent: false,
+        only_markers: false,
         log_since,
         next: None,
     };
@@ -89,7 +96,7 @@ pub fn lag(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: Option<&Topi
     };
     let value = ends.value(*partition);
     let (log_start, log_end) = (known(value.log_start), known(value.log_end));
-    if is_earlier(row, rare, shard, topic, &value) {
+    if is_earlier(row, extras, shard, topic, &value) {
         return unknown(LagUnknown::TopicRecreated, value.since, log_start, log_end);
     }
     let Some(end) = self::log_end(&value, now) else {
@@ -103,9 +110,9 @@ pub fn lag(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: Option<&Topi
     let data_lost = log_start.is_some_and(|start| row.committed_offset < start);
     let next = row.committed_offset.max(log_start.unwrap_or(0));
     let lag = end.saturating_sub(next).max(0);
-    let silent = lag > 0 && lag <= ends.silent_tail(*partition).min(silent::LONGEST);
+    let only_markers = lag > 0 && lag <= ends.trailing_markers(*partition).min(trailing::LONGEST_GAP);
     let next = Some((*partition, next));
-    Lag { log_start, log_end, lag: Ok(lag), data_lost, silent, log_since: value.since, next }
+    Lag { log_start, log_end, lag: Ok(lag), data_lost, only_markers, log_since: value.since, next }
 }
 
 /// Returns the log end if it is known and recent enough.
@@ -131,8 +138,8 @@ fn is_lost(value: &EndValue, now: Ticks) -> bool {
 /// Returns whether the commit belongs to an earlier topic of the same name. This is decided by its topic id; else by
 /// the revisions that were applied when the earlier id was last seen; else by a leader epoch that the current topic,
 /// with epochs from 0 on, has not reached.
-fn is_earlier(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: &Topic, value: &EndValue) -> bool {
-    if let (Some(committed), Some(present)) = (rare.and_then(|rare| rare.topic_id), topic.id) {
+fn is_earlier(row: &Row, extras: Option<&Extras>, shard: &ShardKey, topic: &Topic, value: &EndValue) -> bool {
+    if let (Some(committed), Some(present)) = (extras.and_then(|extras| extras.topic_id), topic.id) {
         return committed != present;
     }
     let seen_before = |earlier: &Applied| earlier.get(shard).is_some_and(|applied| { row.revision } < *applied);

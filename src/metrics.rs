@@ -20,7 +20,7 @@ pub use connections::{CloseReason, Connections, RequestCut};
 use crate::{
     error::Error,
     model::SOURCE_KAFKA,
-    store::{Store, cut::Cut, held::Pin},
+    store::{Store, cut::Cut, pins::Pin},
     work::CancelHandle,
 };
 use dialects::{DIALECTS, Dialect};
@@ -122,7 +122,7 @@ impl Scrape {
     #[must_use]
     pub fn pin(&self, store: &Store, cancel: &CancelHandle) -> Pin<Cut> {
         // [`Self::new`] checked the cluster; it may have been removed since.
-        let none = |_| store.held().pin(Cut::empty(store), cancel);
+        let none = |_| store.pins().pin(Cut::empty(store), cancel);
         store.pin_cut(&self.cluster, false, cancel).unwrap_or_else(none)
     }
 

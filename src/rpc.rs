@@ -28,7 +28,7 @@ use crate::{
     error::Error,
     sql::{Engine, SqlError},
     status,
-    store::{Store, cut::Cut, held::Pin},
+    store::{Store, cut::Cut, pins::Pin},
     work::{Admission, CancelHandle, ClientOrigin, KindLimits, WorkKind},
 };
 use proto::offset_service_server::OffsetService;
@@ -274,9 +274,13 @@ impl OffsetService for Service {
             git_revision: status::GIT_REVISION.to_owned(),
             started_at: entry::timestamp(store.started_at()),
             clusters: store.clusters().iter().map(|cluster| entry::cluster_status(store, cluster)).collect(),
-            held_bytes: store.held().bytes() as u64,
+            held_bytes: store.pins().bytes() as u64,
             resident_bytes: status::resident_bytes(),
-            history_store: store.clusters().iter().find_map(|cluster| cluster.older()).map(entry::history_store),
+            history_store: store
+                .clusters()
+                .iter()
+                .find_map(|cluster| cluster.history_store())
+                .map(entry::history_store),
         }))
     }
 }

@@ -27,17 +27,17 @@ pub mod cut;
 pub mod ends;
 pub mod event;
 pub mod group;
-pub mod held;
+pub mod pins;
 pub mod homes;
 pub mod latest;
 pub mod membership;
 pub mod names;
-pub mod older;
+pub mod history_store;
 pub mod placement;
 pub mod progress;
 pub mod samples;
 pub mod shard;
-pub mod silent;
+pub mod trailing;
 pub mod source;
 pub mod windows;
 pub mod writer;
@@ -47,9 +47,9 @@ use tokio::sync::watch;
 
 use cluster::Cluster;
 use cut::{Cut, Settings, SourceCut};
-use group::Kit;
-use held::{Held, Pin};
+use group::ShardContext;
 use names::Names;
+use pins::{Pin, Pins};
 use shard::{Limits, Shard};
 use source::Source;
 use writer::SourceWriter;
@@ -69,7 +69,7 @@ pub struct Store {
     /// The clock of the server.
     pub clock: Clock,
     names: Arc<Names>,
-    held: Arc<Held>,
+    pins: Arc<Pins>,
     work: StatusBoard,
     clusters: ArcSwap<Vec<Arc<Cluster>>>,
     /// Notified when a cluster or source is added or removed.
@@ -130,7 +130,7 @@ impl Store {
             started_at: clock_now,
             clock,
             names: Arc::default(),
-            held: Arc::default(),
+            pins: Arc::default(),
             work: StatusBoard::default(),
             clusters: ArcSwap::from_pointee(clusters),
             changed: watch::Sender::default(),
@@ -208,8 +208,8 @@ impl Store {
 
     /// Returns the counter of bytes that only readers retain.
     #[must_use]
-    pub fn held(&self) -> &Held {
-        &self.held
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// Returns the status board of the server's own work.
@@ -224,8 +224,8 @@ impl Store {
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
         let limits =
             Limits { commits_kept: self.settings.commits_kept / USUAL_SHARDS, watch_queue: self.settings.watch_queue };
-        let kit = Kit::new(epoch, Arc::clone(&self.held), Arc::clone(&source.copies));
-        Arc::new(Shard::new(source.key(number), kit, Arc::clone(&self.names), self.clock.clone(), limits))
+        let context = ShardContext::new(epoch, Arc::clone(&self.pins), Arc::clone(&source.copies));
+        Arc::new(Shard::new(source.key(number), context, Arc::clone(&self.names), self.clock.clone(), limits))
     }
 
     /// Drops all data of the Kafka cluster that was read under this name, because another Kafka cluster answers at its
@@ -313,9 +313,9 @@ impl Store {
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
         let id = self.snapshot_id(taken_at);
         let unready = unready.filter(|_| clusters.is_empty() && !allow_partial);
-        let (started_at, held_bytes, work) = (self.started_at, self.held.bytes(), self.work.status());
+        let (started_at, retained_bytes, work) = (self.started_at, self.pins.bytes(), self.work.status());
         let (settings, config) = (self.settings, self.config());
-        Ok(Cut { id, taken_at, taken, settings, config, started_at, held_bytes, work, clusters, unloaded, unready })
+        Ok(Cut { id, taken_at, taken, settings, config, started_at, retained_bytes, work, clusters, unloaded, unready })
     }
 
     /// Pins the same cut as [`Store::cut`] for work that `cancel` can end.
@@ -323,7 +323,7 @@ impl Store {
     /// # Errors
     /// [`Unready::Unknown`].
     pub fn pin_cut(&self, wanted: &str, allow_partial: bool, cancel: &CancelHandle) -> Result<Pin<Cut>, Unready> {
-        Ok(self.held.pin(self.cut(wanted, allow_partial)?, cancel))
+        Ok(self.pins.pin(self.cut(wanted, allow_partial)?, cancel))
     }
 }
 

@@ -110,7 +110,9 @@ impl Members {
 impl Context {
     fn open(&self, config: &config::Cluster) -> Result<Member, AppError> {
         let (cluster, log) = Log::open(config.clone(), &self.store.clock);
-        self.history_store.iter().for_each(|history_store| cluster.set_older(Box::new(Arc::clone(history_store))));
+        self.history_store
+            .iter()
+            .for_each(|history_store| cluster.set_history_store(Box::new(Arc::clone(history_store))));
         let (writer, stop) = (SourceWriter::own(&self.store, &cluster), self.stop.child_token());
         let first = KafkaSource::new(&writer, Arc::clone(&log), self.settings(), &stop);
         let bad =

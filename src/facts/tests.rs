@@ -60,7 +60,7 @@ fn a_consumer_behind_a_marker_had_no_lag() {
     lab.clock.advance(1000);
     lab.commit("g", KEY, 9);
     let slot = lab.cluster().ends.current().topic("orders").unwrap().partitions[0].slot;
-    lab.cluster().ends.set_silent([(slot, (9, 10))].into());
+    lab.cluster().ends.set_trailing([(slot, (9, 10))].into());
     (0..3 * WINDOW).for_each(|_| lab.poll(10));
     lab.poll(11);
     assert_eq!((lab.status("g"), lab.changes()), (Status::Ok, vec![]));

@@ -1,6 +1,6 @@
 //! Samples reduced to one per time step, and their sums over several keys.
 
-use crate::{model::Millis, store::older::Point};
+use crate::{model::Millis, store::history_store::Point};
 
 /// The values of a series at one time; sums if the series has several keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

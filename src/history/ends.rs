@@ -1,4 +1,4 @@
-//! Samples of log ends, log starts and trailing transaction markers (see [`crate::store::silent`]).
+//! Samples of log ends, log starts and trailing transaction markers (see [`crate::store::trailing`]).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     model::Name,
     store::{
         ends::{EndValue, Ends, Partition, Topic},
-        samples::{Index, Samples, Series, Tails, Writer},
+        samples::{Index, Samples, Series, TrailingMarkers, Writer},
     },
 };
 
@@ -101,8 +101,8 @@ fn changed(
 /// Adds a sample of the trailing markers of all partitions: the number of offsets before the log end that no consumer
 /// receives.
 pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: Index) {
-    let before = Arc::clone(&samples.tails_now);
-    let mut all = Tails::new();
+    let before = Arc::clone(&samples.trailing_now);
+    let mut all = TrailingMarkers::new();
     for topic in ends.topics() {
         let before = before.get(&topic.name);
         let now = tails(topic, before, ends);
@@ -110,24 +110,24 @@ pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: Index) {
             continue;
         }
         if before != Some(&now) {
-            let mut writer = Writer::new(samples.tails.get(&topic.name), index, true);
+            let mut writer = Writer::new(samples.trailing.get(&topic.name), index, true);
             for (partition, tail) in &now {
                 let before = before.and_then(|before| before.get(partition)).copied().unwrap_or(0);
                 writer.note((&topic.name, *partition), *tail, Some(Some(before)));
             }
-            samples.tails.extend(writer.finish().map(|series| (Arc::clone(&topic.name), series)));
+            samples.trailing.extend(writer.finish().map(|series| (Arc::clone(&topic.name), series)));
         }
         all.insert(Arc::clone(&topic.name), now);
     }
-    samples.tails.retain(|topic, _| all.contains_key(topic));
+    samples.trailing.retain(|topic, _| all.contains_key(topic));
     if *before != all {
-        samples.tails_now = Arc::new(all);
+        samples.trailing_now = Arc::new(all);
     }
 }
 
 /// Returns the trailing markers of a topic, by partition. Includes partitions that had some at the previous sample.
 fn tails(topic: &Topic, before: Option<&BTreeMap<i32, i64>>, ends: &Ends) -> BTreeMap<i32, i64> {
     let had = |partition: &i32| before.is_some_and(|before| before.contains_key(partition));
-    let tails = topic.partitions.iter().zip(0..).map(|(partition, number)| (number, ends.silent_tail(*partition)));
+    let tails = topic.partitions.iter().zip(0..).map(|(partition, number)| (number, ends.trailing_markers(*partition)));
     tails.filter(|(number, tail)| *tail > 0 || had(number)).collect()
 }

@@ -13,7 +13,7 @@ use crate::{
     store::{
         cut::{GroupCut, SourceCut},
         ends::to_f64,
-        older::{Bounds, Point, ReadError, Reserved},
+        history_store::{Bounds, Point, ReadError, Reserved},
         samples::{Index, Line, Samples, Series, Track},
     },
 };
@@ -221,8 +221,8 @@ impl<'a> MemoryReader<'a> {
             PartitionLogs { samples, ends, starts: BTreeMap::new(), tails: BTreeMap::new(), _reserved: vec![reserved] };
         if self.ages {
             let (starts, of_starts) = self.values(logs.samples.starts.get(topic), from, block)?;
-            let (mut tails, of_tails) = self.values(logs.samples.tails.get(topic), from, block)?;
-            let now = logs.samples.tails_now.get(topic).into_iter().flatten();
+            let (mut tails, of_tails) = self.values(logs.samples.trailing.get(topic), from, block)?;
+            let now = logs.samples.trailing_now.get(topic).into_iter().flatten();
             for (partition, tail) in now.filter(|(partition, _)| partition.div_euclid(BLOCK_PARTITIONS) == block) {
                 tails.entry(*partition).or_insert(Values::Constant(*tail));
             }

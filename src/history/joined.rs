@@ -9,9 +9,9 @@ use crate::{
     store::{
         cut::SourceCut,
         ends::to_f64,
-        older::{Archived, ArchivedKeys, Bounds, Older, Point, Question, ReadError, Reserved},
+        history_store::{ArchivedKey, ArchivedKeys, Bounds, HistorySamples, Point, ReadError, Reserved, SampleRequest},
         samples::{Index, Moment},
-        silent::LONGEST,
+        trailing::LONGEST_GAP,
     },
 };
 
@@ -64,7 +64,7 @@ pub struct JoinedKey {
     /// Partition of the topic.
     pub partition: i32,
     in_memory: Option<in_memory::MemoryKey>,
-    stored: Option<Archived>,
+    stored: Option<ArchivedKey>,
     /// The times of the samples read from the store.
     stored_times: Arc<StoredTimes>,
 }
@@ -216,7 +216,7 @@ pub struct JoinedReader<'a> {
     group: Name,
     in_memory: Peekable<vec::IntoIter<in_memory::MemoryKey>>,
     /// The next key of the store.
-    next_stored: Option<Archived>,
+    next_stored: Option<ArchivedKey>,
     stored: ArchivedKeys,
     stored_times: Arc<StoredTimes>,
     /// The last group of the store that was checked, and whether it is requested.
@@ -248,7 +248,7 @@ impl<'a> JoinedReader<'a> {
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
         // The oldest sample in memory; the store is read up to there.
         let seam = samples.moments().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
-        let question = Question {
+        let question = SampleRequest {
             source: cluster.source.id.clone(),
             times: *times.start()..=(*times.end()).min(seam.saturating_sub(1)),
             groups,
@@ -256,10 +256,10 @@ impl<'a> JoinedReader<'a> {
             first: first.clone(),
             bounds: bounds.clone(),
         };
-        let store = cluster.cluster.older().filter(|_| !question.times.is_empty());
-        let stored = store.map(|store| store.ask(question)).transpose()?.flatten();
-        let Older { times: stored_times, keys: stored } =
-            stored.unwrap_or_else(|| Older { times: vec![], keys: Box::new(std::iter::empty()) });
+        let store = cluster.cluster.history_store().filter(|_| !question.times.is_empty());
+        let stored = store.map(|store| store.read(question)).transpose()?.flatten();
+        let HistorySamples { times: stored_times, keys: stored } =
+            stored.unwrap_or_else(|| HistorySamples { times: vec![], keys: Box::new(std::iter::empty()) });
         let from_store = stored_times.iter().map(|at| SampleRef::Stored(*at));
         let in_memory = samples.moments().map(|(index, moment)| SampleRef::InMemory(index, moment));
         let sample_refs =
@@ -343,7 +343,7 @@ impl<'a> JoinedReader<'a> {
         Ok(())
     }
 
-    fn take_stored(&mut self) -> Result<Option<Archived>, ReadError> {
+    fn take_stored(&mut self) -> Result<Option<ArchivedKey>, ReadError> {
         let next = self.stored.next().transpose()?;
         Ok(std::mem::replace(&mut self.next_stored, next))
     }
@@ -379,7 +379,7 @@ impl Ages {
             return point.lag.map(|_| 0.0);
         };
         let (trailing_markers, log_start) = match sample_ref {
-            SampleRef::Stored(_) if lag <= LONGEST => return None,
+            SampleRef::Stored(_) if lag <= LONGEST_GAP => return None,
             SampleRef::Stored(_) => (0, None),
             SampleRef::InMemory(index, _) => key.markers_and_start(index),
         };

@@ -26,7 +26,9 @@ use crate::{
     config,
     model::{Millis, Name, SOURCE_KAFKA, SourceId},
     store::{
-        older::{Archived, Older, OlderSamples, OlderStatus, Point, Question, ReadError},
+        history_store::{
+            ArchivedKey, HistorySamples, HistoryStore, HistoryStoreStatus, Point, ReadError, SampleRequest,
+        },
         source::Source,
     },
 };
@@ -81,7 +83,7 @@ impl Operation {
 /// The state of the store.
 #[derive(Debug, Default)]
 struct StoreState {
-    status: OlderStatus,
+    status: HistoryStoreStatus,
     /// The last error of each source and kind of work, until it succeeds again.
     failing: BTreeMap<(SourceId, Operation), String>,
     files: file_states::FileStates,
@@ -191,8 +193,8 @@ impl ParquetStore {
     }
 }
 
-impl OlderSamples for Arc<ParquetStore> {
-    fn ask(&self, question: Question) -> Result<Option<Older>, ReadError> {
+impl HistoryStore for Arc<ParquetStore> {
+    fn read(&self, question: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
         let source = question.source.clone();
         match self.read_keys(question) {
             Ok(older) => Ok(Some(older)),
@@ -204,7 +206,7 @@ impl OlderSamples for Arc<ParquetStore> {
         }
     }
 
-    fn status(&self) -> OlderStatus {
+    fn status(&self) -> HistoryStoreStatus {
         self.state.lock().status.clone()
     }
 }
@@ -276,7 +278,7 @@ pub struct Row {
 
 impl Row {
     /// Returns the rows of a key.
-    fn of(key: &Archived) -> impl Iterator<Item = Self> {
+    fn of(key: &ArchivedKey) -> impl Iterator<Item = Self> {
         key.rows.iter().map(|(at, point)| Self {
             group: Name::clone(&key.group),
             topic: Name::clone(&key.topic),

@@ -13,7 +13,7 @@ use crate::{
         ends::{Answer, EndKind, IdsSeen, TopicMetadata},
         event::{Event, EventKind},
         group::Commit,
-        older::Bounds,
+        history_store::Bounds,
         writer::{ShardWriter, SourceWriter},
     },
 };
@@ -128,7 +128,12 @@ impl Lab {
         self.read(group, key, |point| point.lag)
     }
 
-    fn read<T>(&self, group: &str, key: (&str, i32), get: impl Fn(crate::store::older::Point) -> T) -> Vec<Option<T>> {
+    fn read<T>(
+        &self,
+        group: &str,
+        key: (&str, i32),
+        get: impl Fn(crate::store::history_store::Point) -> T,
+    ) -> Vec<Option<T>> {
         let cut = self.store.cut("", false).unwrap();
         let mut reader = MemoryReader::new(&cut.clusters[0], 0, Bounds::default());
         reader.begin_group(&group.into(), |topic, partition| (topic, partition) == key).unwrap();

@@ -5,7 +5,7 @@ use crate::{
     model::{Revision, SourceId, SourceKind, Uuid},
     store::{
         ends::{Answer, EndKind, EndsBoard, IdsSeen, TopicMetadata},
-        group::Rare,
+        group::Extras,
     },
 };
 
@@ -96,7 +96,7 @@ fn a_commit_of_another_topic_id_or_a_later_epoch_is_of_a_recreated_topic() {
     observe(&board, 500, 10);
     let ends = board.current();
     let topic = ends.topic("t").map(|topic| &**topic);
-    let with = |id| Rare { topic_id: Some(Uuid([id; 16])), ..Rare::default() };
+    let with = |id| Extras { topic_id: Some(Uuid([id; 16])), ..Extras::default() };
     assert_eq!(lag(&commit(1), Some(&with(2)), &shard(), topic, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
     assert_eq!(lag(&commit(1), Some(&with(1)), &shard(), topic, &ends, 10).lag, Ok(499));
     assert_eq!(lag_of(&Row { leader_epoch: 4, ..commit(1) }, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
@@ -216,7 +216,7 @@ fn status_after(samples: &[(i64, i64)]) -> Status {
     for (now, (offset, records)) in (0..).step_by(10).zip(samples) {
         let committed_at = START + i64::from(now) * 100;
         row = Row { committed_offset: *offset, committed_at, applied: now, interval_ms: 1000, ..row };
-        let entry = crate::store::group::Entry { topic: &topic, topic_index: 0, row: &row, rare: None };
+        let entry = crate::store::group::Entry { topic: &topic, topic_index: 0, row: &row, extras: None };
         window = Some(match window {
             None => KeyWindow::first(&entry, 0, Some(*records), now),
             Some(window) => window.next(&entry, Some(*records), now),
@@ -229,7 +229,7 @@ fn status_after(samples: &[(i64, i64)]) -> Status {
         log_end: None,
         lag: Ok(records),
         data_lost: false,
-        silent: false,
+        only_markers: false,
         log_since: 0,
         next: None,
     };
@@ -269,8 +269,15 @@ fn a_commit_that_went_back_is_a_rewind() {
 
 #[test]
 fn no_commit_for_longer_than_usual_is_stopped() {
-    let behind =
-        Lag { log_start: None, log_end: None, lag: Ok(5), data_lost: false, silent: false, log_since: 0, next: None };
+    let behind = Lag {
+        log_start: None,
+        log_end: None,
+        lag: Ok(5),
+        data_lost: false,
+        only_markers: false,
+        log_since: 0,
+        next: None,
+    };
     let ends = Ends::default();
     let at = |after: i64| StatusContext { ends: &ends, window: WINDOW, now: 0, now_at: START + after, load_began: 0 };
     let often = Row { interval_ms: 1000, ..commit(0) };
@@ -291,18 +298,18 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
         board.sample(at);
     }
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
-    board.set_silent([(slot, (498, 500))].into());
+    board.set_trailing([(slot, (498, 500))].into());
     let lag = lag_of(&commit(499), &board.current(), 1000);
-    assert_eq!((lag.lag, lag.seconds(&board.current(), 1000), lag.silent), (Ok(1), Some(0.0), true));
+    assert_eq!((lag.lag, lag.seconds(&board.current(), 1000), lag.only_markers), (Ok(1), Some(0.0), true));
     let ends = board.current();
     let context = StatusContext { ends: &ends, window: 100, now: 1000, now_at: START + 10_000_000, load_began: 0 };
     assert_eq!(status(&commit(499), &lag, None, context), Status::Ok, "however old the commit is");
     // An unread record precedes the marker.
     let lag = lag_of(&commit(497), &board.current(), 1000);
-    assert_eq!((lag.lag, lag.silent), (Ok(3), false));
+    assert_eq!((lag.lag, lag.only_markers), (Ok(3), false));
     // A marker before the previous log end does not count for this one.
     observe(&board, 501, 30);
-    assert!(!lag_of(&commit(499), &board.current(), 1000).silent);
+    assert!(!lag_of(&commit(499), &board.current(), 1000).only_markers);
 }
 
 #[test]

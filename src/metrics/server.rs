@@ -173,7 +173,7 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
         page.sample(restarts, &[("part", &part)], count(times));
     }
     let held = "Retained bytes: old versions that only readers still use.";
-    page.single("offsetd_held_bytes", "gauge", held, count(store.held().bytes() as u64));
+    page.single("offsetd_held_bytes", "gauge", held, count(store.pins().bytes() as u64));
     work(page, store);
     history_store(page, store);
     counters(page, store);
@@ -208,7 +208,7 @@ fn work(page: &mut Page<'_>, store: &Store) {
 /// Writes the metrics of the history store, if there is one.
 fn history_store(page: &mut Page<'_>, store: &Store) {
     let clusters = store.clusters();
-    let Some(older) = clusters.iter().find_map(|cluster| cluster.older()) else { return };
+    let Some(older) = clusters.iter().find_map(|cluster| cluster.history_store()) else { return };
     let status = older.status();
     let up = flag(status.last_error.is_none());
     page.single(

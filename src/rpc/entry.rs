@@ -14,9 +14,9 @@ use crate::{
         cut::Snapshot,
         ends::Ends,
         event::ShardKey,
-        group::{Rare, Row},
+        group::{Extras, Row},
+        history_store::HistoryStore,
         membership::Member,
-        older::OlderSamples,
         source::Source,
     },
 };
@@ -32,7 +32,7 @@ pub(super) fn owner(member: &Member) -> proto::Owner {
     proto::Owner {
         source: None,
         member_id: member.member_id.to_string(),
-        instance_id: member.more().instance_id.as_ref().map(ToString::to_string),
+        instance_id: member.extras().instance_id.as_ref().map(ToString::to_string),
         client_id: member.client_id.to_string(),
         client_host: member.client_host.to_string(),
     }
@@ -52,7 +52,7 @@ pub(super) struct EntryKey<'a> {
 }
 
 /// Returns an entry with the committed offset, without lag.
-pub(super) fn committed(key: EntryKey<'_>, row: &Row, rare: Option<&Rare>) -> proto::OffsetEntry {
+pub(super) fn committed(key: EntryKey<'_>, row: &Row, extras: Option<&Extras>) -> proto::OffsetEntry {
     proto::OffsetEntry {
         cluster: key.shard.source.cluster.to_string(),
         source: key.shard.source.name.to_string(),
@@ -62,9 +62,9 @@ pub(super) fn committed(key: EntryKey<'_>, row: &Row, rare: Option<&Rare>) -> pr
         committed_offset: row.committed_offset,
         committed_at: timestamp(row.committed_at),
         leader_epoch: Some(row.leader_epoch).filter(|epoch| *epoch >= 0),
-        metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default().to_owned(),
-        expires_at: rare.and_then(|rare| rare.expires_at).and_then(timestamp),
-        topic_id: rare.and_then(|rare| rare.topic_id).map(|id| id.to_string()),
+        metadata: extras.and_then(|extras| extras.metadata.as_deref()).unwrap_or_default().to_owned(),
+        expires_at: extras.and_then(|extras| extras.expires_at).and_then(timestamp),
+        topic_id: extras.and_then(|extras| extras.topic_id).map(|id| id.to_string()),
         log_partition: key.shard.partition(),
         log_offset: key.shard.offset(row.revision),
         ..proto::OffsetEntry::default()
@@ -91,7 +91,7 @@ pub(super) fn derived(
 pub(super) fn from_fact(fact: &Fact<'_>) -> proto::OffsetEntry {
     let group = fact.group();
     let key = EntryKey { shard: &group.shard.key, group: &group.group.id, topic: fact.entry.topic };
-    let mut entry = committed(key, fact.entry.row, fact.entry.rare);
+    let mut entry = committed(key, fact.entry.row, fact.entry.extras);
     derived(&mut entry, fact.lag(), fact.lag_seconds(), fact.status(), owner_of(fact));
     entry.observed_at = fact.observed_at().and_then(timestamp);
     entry
@@ -223,7 +223,7 @@ fn source_status(source: &Source, ends: &Ends) -> proto::SourceStatus {
     }
 }
 
-pub(super) fn history_store(older: &dyn OlderSamples) -> proto::HistoryStore {
+pub(super) fn history_store(older: &dyn HistoryStore) -> proto::HistoryStore {
     let status = older.status();
     proto::HistoryStore {
         last_error: status.last_error,

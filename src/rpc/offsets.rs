@@ -117,7 +117,7 @@ fn offset_entry(
     let windows = source.windows.load();
     let (now, now_at) = (store.clock.ticks(), store.clock.now());
     let topic = ends.topic(&at.topic).map(|topic| &**topic);
-    let lag = lag::lag(&at.row, at.rare.as_ref(), &shard.key, topic, &ends, now);
+    let lag = lag::lag(&at.row, at.extras.as_ref(), &shard.key, topic, &ends, now);
     let window = windows.group(&found.group).and_then(|windows| windows.at(at.position, at.topic_index, &at.row));
     let context = StatusContext {
         ends: &ends,
@@ -130,7 +130,7 @@ fn offset_entry(
     let id = topic.and_then(|topic| topic.id);
     let owner = owner(cluster, source, found, |of| of.owner(&at.topic, id, at.row.partition).map(entry::owner));
     let key = EntryKey { shard: &shard.key, group: &found.group, topic: &at.topic };
-    let mut entry = entry::committed(key, &at.row, at.rare.as_ref());
+    let mut entry = entry::committed(key, &at.row, at.extras.as_ref());
     entry::derived(&mut entry, &lag, lag.seconds(&ends, now), status, owner);
     let seen = first_seen(&at.row, (&shard.key, context.load_began), (now, now_at));
     entry.observed_at = seen.and_then(entry::timestamp);

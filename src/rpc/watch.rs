@@ -309,7 +309,7 @@ impl ShardFollower {
                 let change = proto::OffsetChange {
                     position: Some(position(view, view.sequence)),
                     old: None,
-                    new: Some(entry::committed(key, at.row, at.rare)),
+                    new: Some(entry::committed(key, at.row, at.extras)),
                     current: true,
                 };
                 size.add(&change);
@@ -334,7 +334,7 @@ impl ShardFollower {
             && self.filter.accepts_key(&change.topic, change.partition)
             && self.filter.group.accepts(&change.group);
         let key = EntryKey { shard: &self.shard.key, group: &change.group, topic: &change.topic };
-        let entry = |of: &Stored| entry::committed(key, &of.row, of.rare.as_ref());
+        let entry = |of: &Stored| entry::committed(key, &of.row, of.extras.as_ref());
         wanted.then(|| proto::OffsetChange {
             position: Some(shard_position(&self.shard.key, self.shard.epoch, change.sequence)),
             old: change.old.as_ref().map(entry),

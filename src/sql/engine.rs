@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config, freshness,
-    store::{Store, cut::Cut, held::Pin},
+    store::{Store, cut::Cut, pins::Pin},
     work::{Admission, CancelHandle, Inbox, KindLimits, Outbox, StallTimeout, Task, WorkKind, outbox},
 };
 
@@ -81,7 +81,7 @@ impl Engine {
         let threads = if settings.threads == 0 { cores.min(settings.target_partitions) } else { settings.threads };
         let admission = Admission::new(store.clock.clone(), threads, store.work())?;
         admission.limit(WorkKind::Statement, KindLimits { running: settings.concurrency, waiting: settings.queue });
-        store.held().set_cap(settings.max_held_bytes);
+        store.pins().set_cap(settings.max_held_bytes);
         let sessions = Sessions::new(&settings).map_err(std::io::Error::other)?;
         let shared = Shared { store, sessions, settings, memory: Arc::default() };
         Ok(Self { shared: Arc::new(shared), admission })

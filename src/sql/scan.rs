@@ -32,7 +32,7 @@ use super::{
     predicate::ScanPredicate,
     table::{AnyTable, BATCH_ROWS, ScanRequest, UnitKind},
 };
-use crate::store::{cut::Cut, older::Bounds};
+use crate::store::{cut::Cut, history_store::Bounds};
 
 /// A table of the catalog. A scan is planned over the cut of the session's [`StatementContext`]. A table of Kafka data
 /// fails while no cluster is loaded.

@@ -16,7 +16,7 @@ use datafusion::common::Result;
 use super::predicate::ScanPredicate;
 use crate::store::{
     cut::{Cut, GroupCut, SourceCut},
-    older::Bounds,
+    history_store::Bounds,
 };
 
 mod columns;

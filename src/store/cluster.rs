@@ -7,8 +7,8 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use super::{
-    ends::EndsBoard, event::Applied, older::OlderSamples, placement::Placement, silent::Tails, source::Source,
-    windows::Replaced,
+    ends::EndsBoard, event::Applied, history_store::HistoryStore, placement::Placement, source::Source,
+    trailing::UncheckedGaps, windows::Replaced,
 };
 use crate::{clock::Clock, config, model::Name};
 
@@ -26,12 +26,12 @@ pub struct Cluster {
     /// The cluster id, the brokers, and the replicas of partitions.
     pub placement: ArcSwap<Placement>,
     /// Short gaps before log ends that may be transaction markers.
-    pub tails: Tails,
+    pub unchecked_gaps: UncheckedGaps,
     /// The source of the offsets that the cluster itself keeps. The health of the cluster is that of this source.
     pub own: Arc<Source>,
     /// The sources of offsets in other stores, by name.
     others: ArcSwap<Vec<Arc<Source>>>,
-    older: OnceLock<Box<dyn OlderSamples>>,
+    history_store: OnceLock<Box<dyn HistoryStore>>,
     incarnation: RwLock<u64>,
 }
 
@@ -44,10 +44,10 @@ impl Cluster {
             config,
             ends: EndsBoard::default(),
             placement: ArcSwap::default(),
-            tails: Tails::default(),
+            unchecked_gaps: UncheckedGaps::default(),
             own: Arc::new(own),
             others: ArcSwap::default(),
-            older: OnceLock::new(),
+            history_store: OnceLock::new(),
             incarnation: RwLock::new(0),
         }
     }
@@ -65,7 +65,7 @@ impl Cluster {
         self.others.load().iter().for_each(|source| source.forget_samples());
         self.ends.clear();
         self.placement.store(Arc::default());
-        self.tails.clear();
+        self.unchecked_gaps.clear();
         *incarnation += 1;
     }
 
@@ -150,14 +150,14 @@ impl Cluster {
     }
 
     /// Sets the history store of the cluster.
-    pub fn set_older(&self, older: Box<dyn OlderSamples>) {
+    pub fn set_history_store(&self, history_store: Box<dyn HistoryStore>) {
         // The history store is set once, when the server is built.
-        let _ = self.older.set(older);
+        let _ = self.history_store.set(history_store);
     }
 
     /// Returns the history store, if one is configured.
     #[must_use]
-    pub fn older(&self) -> Option<&dyn OlderSamples> {
-        self.older.get().map(|older| &**older)
+    pub fn history_store(&self) -> Option<&dyn HistoryStore> {
+        self.history_store.get().map(|history_store| &**history_store)
     }
 }

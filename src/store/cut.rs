@@ -16,9 +16,9 @@ use super::{
     cluster::{Cluster, Health},
     ends::Ends,
     group::{GroupView, ReadAhead},
-    held::Retains,
     homes::Layout,
     membership::{Assigned, GroupKind, Member, TopicRef},
+    pins::Retains,
     placement::Placement,
     samples::Samples,
     shard::ShardView,
@@ -289,7 +289,7 @@ pub struct Cut {
     /// Time at which the store was created.
     pub started_at: Millis,
     /// Bytes that only readers retained.
-    pub held_bytes: usize,
+    pub retained_bytes: usize,
     /// Status of the server's own work.
     pub work: WorkStatus,
     /// The loaded sources, by cluster; the cluster's own source comes first.
@@ -343,7 +343,7 @@ impl Cut {
             settings: *store.settings(),
             config: store.config(),
             started_at: store.started_at(),
-            held_bytes: store.held().bytes(),
+            retained_bytes: store.pins().bytes(),
             work: store.work().status(),
             clusters: vec![],
             unloaded: vec![],

@@ -86,8 +86,8 @@ pub struct Ends {
     pub version: u64,
     topics: Arc<BTreeMap<Name, Arc<Topic>>>,
     by_id: Arc<HashMap<Uuid, Name>>,
-    /// Trailing markers by slot, as (offset of the first marker, log end); see [`super::silent`].
-    silent: Arc<HashMap<u32, (i64, i64)>>,
+    /// Trailing markers by slot, as (offset of the first marker, log end); see [`super::trailing`].
+    trailing: Arc<HashMap<u32, (i64, i64)>>,
     values: Vec<EndValue>,
     /// Samples of the log ends, oldest first; more recent samples are closer together.
     samples: Vec<Arc<Sample>>,
@@ -118,9 +118,9 @@ impl Ends {
 
     /// Returns the number of offsets before the current log end that are only transaction markers, as far as known.
     #[must_use]
-    pub fn silent_tail(&self, partition: Partition) -> i64 {
+    pub fn trailing_markers(&self, partition: Partition) -> i64 {
         let end = self.value(partition).log_end;
-        self.silent.get(&partition.slot).filter(|silent| silent.1 == end).map_or(0, |silent| end - silent.0)
+        self.trailing.get(&partition.slot).filter(|trailing| trailing.1 == end).map_or(0, |trailing| end - trailing.0)
     }
 
     /// Returns whether the log end has not moved since `since`, by the samples.
@@ -150,8 +150,8 @@ impl Ends {
             replaced_at: seen.or(value.replaced_at),
             ..EndValue::UNKNOWN
         };
-        if self.silent.contains_key(&slot) {
-            Arc::make_mut(&mut self.silent).remove(&slot);
+        if self.trailing.contains_key(&slot) {
+            Arc::make_mut(&mut self.trailing).remove(&slot);
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     group::{Commit, Stored},
-    membership::{GroupKind, Membership, piece::Piece},
+    membership::{GroupKind, Membership, record::GroupRecord},
 };
 use crate::model::{Millis, Name, Revision, SourceId, SourceKind};
 
@@ -71,7 +71,7 @@ pub enum EventKind<'a> {
     /// The members of a classic group; `None` removes them and leaves its offsets.
     Classic(Option<Arc<Membership>>),
     /// A record about the members of a next-generation group.
-    Piece(GroupKind, Box<Piece>),
+    GroupRecord(GroupKind, Box<GroupRecord>),
 }
 
 /// A change of one committed offset, for watchers.

@@ -2,7 +2,7 @@
 //!
 //! Readers get a [`GroupView`], and the writer changes it through `Group`. A view is immutable once a reader shares it:
 //! the writer copies only the parts that it changes (the list of chunks, and one chunk of at most [`CHUNK_ROWS`] rows).
-//! The old parts are counted as retained ([`Held`]).
+//! The old parts are counted as retained ([`Pins`]).
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::{
     copies::Copies,
-    held::{Held, Mark, Version},
+    pins::{Pins, RetainedMark, Version},
 };
 use crate::{
     clock::Ticks,
@@ -24,7 +24,7 @@ mod writer;
 
 pub(super) use index::Index;
 pub use view::{Entry, GroupView, ReadAhead};
-pub(super) use writer::{Group, leave_group};
+pub(super) use writer::{Group, retain_group};
 
 /// Rows per chunk: the most that a write after a pin copies. 93 rows fill 4 KiB, a size class of the allocator; other
 /// sizes waste up to a fifth.
@@ -56,17 +56,17 @@ impl Row {
     /// Returns whether the row has the given values, as another system reports them. `leader_epoch`: -1 if not
     /// reported.
     #[must_use]
-    pub fn says(&self, rare: Option<&Rare>, committed_offset: i64, leader_epoch: i32, metadata: &str) -> bool {
+    pub fn says(&self, extras: Option<&Extras>, committed_offset: i64, leader_epoch: i32, metadata: &str) -> bool {
         let (offset, epoch) = (self.committed_offset, self.leader_epoch);
         offset == committed_offset
             && (leader_epoch < 0 || epoch == leader_epoch)
-            && rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default() == metadata
+            && extras.and_then(|extras| extras.metadata.as_deref()).unwrap_or_default() == metadata
     }
 }
 
 /// Extras of a row: fields that few commits have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rare {
+pub struct Extras {
     /// Metadata text of the client.
     pub metadata: Option<Arc<str>>,
     /// Expiry time, of commits with a retention of their own (value version 1).
@@ -81,26 +81,26 @@ pub struct Stored {
     /// The commit.
     pub row: Row,
     /// Its extras, if any.
-    pub rare: Option<Rare>,
+    pub extras: Option<Extras>,
 }
 
 impl Stored {
     /// Returns a commit that is not in a group yet. Its topic index and interval are 0.
     pub(crate) fn of(commit: &Commit<'_>, partition: i32, revision: Revision, applied: Ticks) -> Self {
-        let (row, rare) = (Row::of(commit, partition, revision, applied), Rare::of(commit));
-        Self { row, rare: Some(rare).filter(|rare| !rare.is_empty()) }
+        let (row, extras) = (Row::of(commit, partition, revision, applied), Extras::of(commit));
+        Self { row, extras: Some(extras).filter(|extras| !extras.is_empty()) }
     }
 
     /// Returns the borrowed form.
     pub(crate) fn commit(&self) -> Commit<'_> {
-        let rare = self.rare.as_ref();
+        let extras = self.extras.as_ref();
         Commit {
             committed_offset: self.row.committed_offset,
             committed_at: self.row.committed_at,
             leader_epoch: self.row.leader_epoch,
-            metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default(),
-            expires_at: rare.and_then(|rare| rare.expires_at),
-            topic_id: rare.and_then(|rare| rare.topic_id),
+            metadata: extras.and_then(|extras| extras.metadata.as_deref()).unwrap_or_default(),
+            expires_at: extras.and_then(|extras| extras.expires_at),
+            topic_id: extras.and_then(|extras| extras.topic_id),
         }
     }
 }
@@ -121,7 +121,7 @@ impl Row {
     }
 }
 
-impl Rare {
+impl Extras {
     /// Returns the extras of a commit.
     pub(super) fn of(commit: &Commit<'_>) -> Self {
         Self {
@@ -140,24 +140,24 @@ impl Rare {
 #[derive(Clone, Debug, Default)]
 struct Chunk {
     rows: Vec<Row>,
-    rare: Option<Box<HashMap<u16, Rare>>>,
-    mark: Mark,
+    extras: Option<Box<HashMap<u16, Extras>>>,
+    retained_mark: RetainedMark,
 }
 
 impl Chunk {
     #[inline]
-    fn rare(&self, at: usize) -> Option<&Rare> {
-        self.rare.as_ref()?.get(&u16::try_from(at).ok()?)
+    fn extras(&self, at: usize) -> Option<&Extras> {
+        self.extras.as_ref()?.get(&u16::try_from(at).ok()?)
     }
 
-    fn set_rare(&mut self, at: usize, rare: Rare) {
+    fn set_extras(&mut self, at: usize, extras: Extras) {
         let Ok(at) = u16::try_from(at) else { return };
-        if !rare.is_empty() {
-            self.rare.get_or_insert_default().insert(at, rare);
-        } else if let Some(known) = &mut self.rare {
+        if !extras.is_empty() {
+            self.extras.get_or_insert_default().insert(at, extras);
+        } else if let Some(known) = &mut self.extras {
             known.remove(&at);
             if known.is_empty() {
-                self.rare = None;
+                self.extras = None;
             }
         }
     }
@@ -165,12 +165,12 @@ impl Chunk {
 
 impl Version for Chunk {
     fn heap(&self) -> usize {
-        let rare = |rare: &HashMap<u16, Rare>| size_of::<HashMap<u16, Rare>>() + rare.allocation_size();
-        self.rows.capacity() * size_of::<Row>() + self.rare.as_deref().map_or(0, rare)
+        let extras = |extras: &HashMap<u16, Extras>| size_of::<HashMap<u16, Extras>>() + extras.allocation_size();
+        self.rows.capacity() * size_of::<Row>() + self.extras.as_deref().map_or(0, extras)
     }
 
-    fn mark(&self) -> &Mark {
-        &self.mark
+    fn retained_mark(&self) -> &RetainedMark {
+        &self.retained_mark
     }
 }
 
@@ -219,18 +219,18 @@ pub(super) struct Seen {
 
 /// State that the groups of a shard share.
 #[derive(Debug, Default)]
-pub struct Kit {
+pub struct ShardContext {
     /// The epoch of the shard.
     pub(super) epoch: u64,
     pub(super) hasher: DefaultHashBuilder,
-    pub(super) held: Arc<Held>,
+    pub(super) pins: Arc<Pins>,
     /// Index of the shards that hold records of a group.
     pub(super) copies: Arc<Copies>,
 }
 
-impl Kit {
-    pub(super) fn new(epoch: u64, held: Arc<Held>, copies: Arc<Copies>) -> Self {
-        Self { epoch, hasher: DefaultHashBuilder::default(), held, copies }
+impl ShardContext {
+    pub(super) fn new(epoch: u64, pins: Arc<Pins>, copies: Arc<Copies>) -> Self {
+        Self { epoch, hasher: DefaultHashBuilder::default(), pins, copies }
     }
 }
 

@@ -12,11 +12,11 @@ use crate::model::{Millis, Name, Revision, Uuid};
 pub mod classic;
 pub mod decoded;
 pub mod log;
-pub mod modern;
-pub mod piece;
-mod told;
+pub mod next_generation;
+pub mod record;
+mod description;
 
-pub use told::{Told, ToldMember};
+pub use description::{GroupDescription, MemberDescription};
 
 /// The protocol of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +89,7 @@ impl GroupState {
 
     /// Returns the state with this spelling, or [`GroupState::Unknown`].
     #[must_use]
-    pub fn told(name: &str) -> Self {
+    pub fn parse(name: &str) -> Self {
         let states = [
             Self::Empty,
             Self::NotReady,
@@ -143,12 +143,12 @@ pub struct Member {
     pub subscribed_topics: Option<Box<[Name]>>,
     /// Assigned partitions; `None` if unknown.
     pub assigned: Option<Box<[Assigned]>>,
-    more: Option<Box<More>>,
+    extras: Option<Box<MemberExtras>>,
 }
 
 /// Extras of a member: fields that most members, which are of classic groups, do not have.
 #[derive(Clone, Debug, PartialEq)]
-pub struct More {
+pub struct MemberExtras {
     /// group.instance.id of a static member.
     pub instance_id: Option<Name>,
     /// client.rack, if the member sent it.
@@ -164,7 +164,7 @@ pub struct More {
 }
 
 /// The extras of a member that has none.
-static NO_MORE: More = More {
+static NO_EXTRAS: MemberExtras = MemberExtras {
     instance_id: None,
     rack_id: None,
     state: None,
@@ -176,14 +176,14 @@ static NO_MORE: More = More {
 impl Member {
     /// Returns the extras.
     #[must_use]
-    pub fn more(&self) -> &More {
-        self.more.as_deref().unwrap_or(&NO_MORE)
+    pub fn extras(&self) -> &MemberExtras {
+        self.extras.as_deref().unwrap_or(&NO_EXTRAS)
     }
 }
 
-impl More {
+impl MemberExtras {
     fn boxed(self) -> Option<Box<Self>> {
-        (self != NO_MORE).then(|| Box::new(self))
+        (self != NO_EXTRAS).then(|| Box::new(self))
     }
 }
 
@@ -233,7 +233,7 @@ impl Membership {
         }
         let owners = self.owners.get_or_init(|| Box::new(self.index_owners()));
         let by = |topic: &TopicRef| owners.get(topic)?.get(&partition).copied();
-        let told = || {
+        let named = || {
             self.topic_names
                 .iter()
                 .flat_map(|names| &**names)
@@ -242,7 +242,7 @@ impl Membership {
         };
         let index = by(&TopicRef::Name(Name::clone(topic)))
             .or_else(|| by(&TopicRef::Id(id?)))
-            .or_else(|| if id.is_none() { told().find_map(|topic| by(&topic)) } else { None })?;
+            .or_else(|| if id.is_none() { named().find_map(|topic| by(&topic)) } else { None })?;
         self.members.get(index)
     }
 
@@ -250,7 +250,7 @@ impl Membership {
     fn index_owners(&self) -> Owners {
         let mut owners = Owners::new();
         for (index, member) in self.members.iter().enumerate() {
-            for assigned in member.assigned.iter().flatten().chain(&member.more().revoking) {
+            for assigned in member.assigned.iter().flatten().chain(&member.extras().revoking) {
                 let topic = owners.entry_ref(&assigned.topic).or_default();
                 topic.extend(assigned.partitions.iter().map(|partition| (*partition, index)));
             }

@@ -69,10 +69,10 @@ pub struct Samples {
     pub topics: HashMap<Name, Arc<Series>>,
     /// Log starts, by topic name.
     pub starts: HashMap<Name, Arc<Series>>,
-    /// Lengths of trailing markers, by topic name (see [`super::silent`]).
-    pub tails: HashMap<Name, Arc<Series>>,
+    /// Lengths of trailing markers, by topic name (see [`super::trailing`]).
+    pub trailing: HashMap<Name, Arc<Series>>,
     /// Lengths of trailing markers at the newest sample.
-    pub tails_now: Arc<Tails>,
+    pub trailing_now: Arc<TrailingMarkers>,
     /// Status changes, oldest first.
     pub changes: Arc<Vec<StatusChange>>,
     /// Memory used, in bytes.
@@ -82,7 +82,7 @@ pub struct Samples {
 }
 
 /// Number of offsets before a log end that are only transaction markers, by topic and partition.
-pub type Tails = HashMap<Name, BTreeMap<i32, i64>>;
+pub type TrailingMarkers = HashMap<Name, BTreeMap<i32, i64>>;
 
 /// Bytes of a map entry in addition to its value: name, pointer, counters and free capacity.
 const ENTRY_BYTES: usize = 64;
@@ -165,14 +165,14 @@ impl Samples {
         self.moments.drain(..count);
         self.before = self.before.saturating_add(Index::try_from(count).unwrap_or(Index::MAX));
         let floor = self.first();
-        for series in [&mut self.groups, &mut self.topics, &mut self.starts, &mut self.tails] {
+        for series in [&mut self.groups, &mut self.topics, &mut self.starts, &mut self.trailing] {
             series.retain(|_, series| !series.has_older(floor) || Arc::make_mut(series).trim(floor));
         }
     }
 
     fn count_bytes(&self) -> usize {
         let each = |series: &Arc<Series>| series.bytes() + ENTRY_BYTES;
-        let of_topics = [&self.topics, &self.starts, &self.tails].into_iter().flat_map(HashMap::values);
+        let of_topics = [&self.topics, &self.starts, &self.trailing].into_iter().flat_map(HashMap::values);
         let series: usize = self.groups.values().chain(of_topics).map(each).sum();
         series + self.moments.capacity() * size_of::<Moment>() + self.changes.capacity() * size_of::<StatusChange>()
     }

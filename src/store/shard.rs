@@ -11,8 +11,8 @@ use tokio::sync::{broadcast, watch};
 use super::{
     commits::{CommitEvent, Rings},
     event::{Change, Event, EventKind, ShardKey},
-    group::{Commit, Group, GroupView, Kit, Seen, Stored},
-    membership::piece::Piece,
+    group::{Commit, Group, GroupView, Seen, ShardContext, Stored},
+    membership::record::GroupRecord,
     names::Names,
     progress::Progress,
 };
@@ -78,7 +78,7 @@ pub struct Shard {
     has_ahead: AtomicBool,
     state: RwLock<State>,
     names: Arc<Names>,
-    kit: Kit,
+    context: ShardContext,
     clock: Clock,
     limits: Limits,
 }
@@ -86,10 +86,10 @@ pub struct Shard {
 impl Shard {
     /// Creates an empty shard.
     #[must_use]
-    pub fn new(key: ShardKey, kit: Kit, names: Arc<Names>, clock: Clock, limits: Limits) -> Self {
+    pub fn new(key: ShardKey, context: ShardContext, names: Arc<Names>, clock: Clock, limits: Limits) -> Self {
         Self {
             key,
-            epoch: kit.epoch,
+            epoch: context.epoch,
             progress: Progress::default(),
             applied: watch::Sender::new(Revision::NONE),
             applied_at: AtomicU32::new(0),
@@ -108,7 +108,7 @@ impl Shard {
                 view: OnceLock::new(),
             }),
             names,
-            kit,
+            context,
             clock,
             limits,
         }
@@ -162,11 +162,11 @@ impl Shard {
                         group.set_classic(membership.clone());
                     });
                 }
-                EventKind::Piece(kind, piece) => {
+                EventKind::GroupRecord(kind, record) => {
                     let change = |group: &mut Group<'_>| {
-                        group.apply_piece(*kind, Piece::clone(piece), event.revision);
+                        group.apply_group_record(*kind, GroupRecord::clone(record), event.revision);
                     };
-                    self.members(state, event, piece.is_tombstone(), change);
+                    self.members(state, event, record.is_tombstone(), change);
                 }
             }
         }
@@ -247,16 +247,16 @@ impl Shard {
     #[must_use]
     pub fn group(&self, id: &str) -> Option<Arc<GroupView>> {
         let state = self.read();
-        state.groups.view(state.groups.find(&self.kit, id)?).map(Arc::clone)
+        state.groups.view(state.groups.find(&self.context, id)?).map(Arc::clone)
     }
 
     /// Returns a copy of one committed offset.
     #[must_use]
     pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<Found> {
         let state = self.read();
-        let at = state.groups.find(&self.kit, group)?;
+        let at = state.groups.find(&self.context, group)?;
         let view = state.groups.view(at)?;
-        let entry = state.groups.get(&self.kit, at, topic, partition);
+        let entry = state.groups.get(&self.context, at, topic, partition);
         Some(Found {
             group: Name::clone(&view.id),
             members: view.members.clone(),
@@ -266,7 +266,7 @@ impl Shard {
                 topic: Name::clone(entry.topic),
                 topic_index: entry.topic_index,
                 row: *entry.row,
-                rare: entry.rare.cloned(),
+                extras: entry.extras.cloned(),
             }),
         })
     }
@@ -319,8 +319,8 @@ impl Shard {
 
     /// Returns the group; adds it if it is new.
     fn group_mut<'s>(&'s self, state: &'s mut State, id: &str) -> Option<Group<'s>> {
-        let at = state.groups.enter(&self.kit, id, |id| self.names.intern(id));
-        state.groups.group_mut(&self.kit, at)
+        let at = state.groups.enter(&self.context, id, |id| self.names.intern(id));
+        state.groups.group_mut(&self.context, at)
     }
 
     fn commit(
@@ -336,14 +336,14 @@ impl Shard {
         // A replayed commit was applied before any log end was observed.
         let applied = if live { now.ticks } else { 0 };
         let Some(mut group) = self.group_mut(state, event.group) else { return };
-        let old_rare = watched.then(|| group.get(key.0, key.1).and_then(|entry| entry.rare.cloned()));
+        let old_extras = watched.then(|| group.get(key.0, key.1).and_then(|entry| entry.extras.cloned()));
         let intern = |name: &str| self.names.intern(name);
         let (place, old) = group.commit(key, commit, Seen { revision: event.revision, applied, at: now.wall }, intern);
         if live {
             group.count_live();
         }
         let Some(entry) = group.view.entry(place) else { return };
-        let (topic, row, rare) = (Name::clone(entry.topic), *entry.row, entry.rare.cloned());
+        let (topic, row, extras) = (Name::clone(entry.topic), *entry.row, entry.extras.cloned());
         let id = Name::clone(&group.view.id);
         let change = Change {
             sequence: 0,
@@ -351,8 +351,8 @@ impl Shard {
             group: id,
             topic,
             partition: key.1,
-            old: old.map(|row| Stored { row, rare: old_rare.flatten() }),
-            new: Some(Stored { row, rare }),
+            old: old.map(|row| Stored { row, extras: old_extras.flatten() }),
+            new: Some(Stored { row, extras }),
         };
         if old.is_none() {
             state.groups.count_new(1);
@@ -361,27 +361,27 @@ impl Shard {
     }
 
     fn delete(&self, state: &mut State, event: &Event<'_>, key: (&str, i32), now: &Now, live: bool) {
-        let Some(at) = state.groups.find(&self.kit, event.group) else { return };
-        let Some(mut group) = state.groups.group_mut(&self.kit, at) else { return };
+        let Some(at) = state.groups.find(&self.context, event.group) else { return };
+        let Some(mut group) = state.groups.group_mut(&self.context, at) else { return };
         let Some(entry) = group.get(key.0, key.1) else { return };
-        let (topic, rare) = (Name::clone(entry.topic), entry.rare.cloned());
+        let (topic, extras) = (Name::clone(entry.topic), entry.extras.cloned());
         let id = Name::clone(&group.view.id);
         let Some(row) = group.remove(key.0, key.1) else { return };
         state.groups.count_deleted();
-        let (revision, partition, old) = (event.revision, key.1, Some(Stored { row, rare }));
+        let (revision, partition, old) = (event.revision, key.1, Some(Stored { row, extras }));
         let change = Change { sequence: 0, revision, group: id, topic, partition, old, new: None };
         record(state, change, event.at, now, live);
-        state.groups.drop_if_gone(&self.kit, event.group);
+        state.groups.drop_if_gone(&self.context, event.group);
     }
 
     fn members(&self, state: &mut State, event: &Event<'_>, tombstone: bool, change: impl FnOnce(&mut Group<'_>)) {
-        if tombstone && state.groups.find(&self.kit, event.group).is_none() {
+        if tombstone && state.groups.find(&self.context, event.group).is_none() {
             return;
         }
         if let Some(mut group) = self.group_mut(state, event.group) {
             change(&mut group);
         }
-        state.groups.drop_if_gone(&self.kit, event.group);
+        state.groups.drop_if_gone(&self.context, event.group);
     }
 }
 
@@ -390,7 +390,7 @@ impl Drop for Shard {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         state.view.take();
-        state.groups.leave(&self.kit);
+        state.groups.release(&self.context);
     }
 }
 

@@ -176,7 +176,7 @@ pub(crate) fn week(report: &mut Report) {
     let history_store = ParquetStore::new(settings).unwrap().unwrap();
     let mut lab = Lab::new(WEEK_GROUPS, Duration::from_secs(120));
     let cluster = Arc::clone(&lab.store.clusters()[0]);
-    cluster.set_older(Box::new(Arc::clone(&history_store)));
+    cluster.set_history_store(Box::new(Arc::clone(&history_store)));
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut writer = SampleWriter::new(history_store, Arc::clone(&lab.store));
     // All keys have a commit; then one in ten moves.

@@ -254,8 +254,8 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
     });
     let mut stalled = lab.start(LONG);
     touch(&lab, 0);
-    assert!(lab.store.held().bytes() > 0, "the previous state is retained for the reader");
-    until("its cut to be released", || lab.store.held().bytes() == 0);
+    assert!(lab.store.pins().bytes() > 0, "the previous state is retained for the reader");
+    until("its cut to be released", || lab.store.pins().bytes() == 0);
     until("its query slot to be free", || {
         let statement = Statement { sql: "SELECT 1".to_owned(), ..Statement::default() };
         lab.runtime.block_on(lab.engine.run(statement)).is_ok()
@@ -270,9 +270,9 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
 fn kept(store: &Arc<Store>, groups: usize) -> usize {
     let cut = store.cut("", false).unwrap();
     (0..groups).for_each(|group| apply(store, &name(group), &[(0, Some(1))]));
-    let kept = store.held().bytes();
+    let kept = store.pins().bytes();
     drop(cut);
-    assert_eq!(store.held().bytes(), 0);
+    assert_eq!(store.pins().bytes(), 0);
     kept
 }
 
@@ -286,11 +286,11 @@ fn beyond_the_cap_on_old_versions_the_statement_that_retains_the_most_is_ended_a
     let lab = Lab::on(store, clock, |sql| (sql.max_held_bytes, sql.max_unread_bytes) = (five, UNREAD));
     let mut oldest = lab.start(LONG);
     (0..5).for_each(|group| touch(&lab, group));
-    assert_eq!(lab.store.held().bytes(), five, "only the first statement retains old state");
+    assert_eq!(lab.store.pins().bytes(), five, "only the first statement retains old state");
     let mut newer = lab.start(LONG);
     touch(&lab, 5);
-    until("the oldest statement to release its cut", || lab.store.held().bytes() < five);
-    assert!(lab.store.held().bytes() > 0, "the newer statement retains its cut");
+    until("the oldest statement to release its cut", || lab.store.pins().bytes() < five);
+    assert!(lab.store.pins().bytes() > 0, "the newer statement retains its cut");
     // Batches that were computed before the end may still arrive.
     let told = std::iter::from_fn(|| lab.next(&mut oldest)).find_map(Result::err).unwrap();
     assert!(matches!(told, SqlError::Work(WorkError::Ended(EndReason::Retained { .. }))), "{told}");
@@ -300,7 +300,7 @@ fn beyond_the_cap_on_old_versions_the_statement_that_retains_the_most_is_ended_a
         rows += batch.unwrap().num_rows();
     }
     assert_eq!(rows, (GROUPS * PARTITIONS).pow(2), "the newer statement reads all its rows");
-    until("no bytes to be retained", || lab.store.held().bytes() == 0);
+    until("no bytes to be retained", || lab.store.pins().bytes() == 0);
 }
 
 #[cfg(target_os = "linux")]

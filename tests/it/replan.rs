@@ -139,7 +139,7 @@ fn a_statement_that_was_left_keeps_nothing_for_the_next_one() {
             answer.next().await.unwrap().unwrap();
         });
         lab.commit(0..5_000, 100 + round);
-        until("its cut to be released", || lab.store.held().bytes() == 0);
+        until("its cut to be released", || lab.store.pins().bytes() == 0);
     }
     let [again, new] = lab.both(sql, &[]);
     assert_eq!(again, new);

@@ -15,7 +15,7 @@ use offsetd::sql::{Engine, Statement};
 use offsetd::store::Store;
 use offsetd::store::event::{Event, EventKind};
 use offsetd::store::latest::SourceError;
-use offsetd::store::membership::{Assigned, GroupKind, GroupState, Told, ToldMember, TopicRef};
+use offsetd::store::membership::{Assigned, GroupDescription, GroupKind, GroupState, MemberDescription, TopicRef};
 use offsetd::store::writer::SourceWriter;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ fn join(store: &Arc<Store>, group: &str, partitions: &[i32]) {
     let number = log_partition_for(group, 4).unwrap();
     let shard = SourceWriter::own(store, cluster).shard(number).unwrap();
     let revision = shard.applied().max(Revision(0));
-    let member = ToldMember {
+    let member = MemberDescription {
         member_id: format!("{group}-1").into(),
         instance_id: None,
         client_id: "reader".into(),
@@ -58,7 +58,7 @@ fn join(store: &Arc<Store>, group: &str, partitions: &[i32]) {
         assigned: vec![Assigned { topic: TopicRef::Name("orders".into()), partitions: partitions.into() }],
         target: None,
     };
-    let told = Told {
+    let told = GroupDescription {
         kind: GroupKind::Classic,
         state: GroupState::Stable,
         protocol_type: None,

@@ -3,7 +3,7 @@
 use super::{super::tests::*, *};
 use crate::store::{
     ends::EndKind,
-    older::{FixedBudget, OlderSamples, OlderStatus},
+    history_store::{FixedBudget, HistoryStore, HistoryStoreStatus},
 };
 
 const START: Millis = 1_700_000_000_000;
@@ -86,13 +86,13 @@ fn trailing_markers_have_no_age() {
     lab.commit("g", KEY, 99);
     lab.sample();
     let slot = lab.cluster().ends.current().topic("orders").unwrap().partitions[0].slot;
-    lab.cluster().ends.set_silent([(slot, (99, 100))].into());
+    lab.cluster().ends.set_trailing([(slot, (99, 100))].into());
     lab.sample();
     lab.sample();
     lab.end("orders", 0, 102);
     lab.sample();
     lab.commit("g", KEY, 101);
-    lab.cluster().ends.set_silent([(slot, (101, 102))].into());
+    lab.cluster().ends.set_trailing([(slot, (101, 102))].into());
     lab.sample();
     assert_eq!(ages(&lab), [20.0, 0.0, 0.0, 50.0, 0.0].map(Some));
     // The ages stay the same after the lines of the trailing markers were dropped and the end has moved since the
@@ -102,7 +102,7 @@ fn trailing_markers_have_no_age() {
     lab.cluster().ends.sample(lab.clock.ticks());
     lab.sample();
     lab.end("orders", 0, 500);
-    assert!(lab.cluster().own.samples.current().tails.is_empty());
+    assert!(lab.cluster().own.samples.current().trailing.is_empty());
     assert!(ages(&lab).iter().all(|age| *age == Some(0.0)));
 }
 
@@ -110,17 +110,17 @@ fn trailing_markers_have_no_age() {
 #[derive(Debug)]
 struct FixedStore(Vec<Millis>, Vec<(Millis, Option<Point>)>);
 
-impl OlderSamples for FixedStore {
-    fn ask(&self, question: Question) -> Result<Option<Older>, ReadError> {
+impl HistoryStore for FixedStore {
+    fn read(&self, question: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
         let (times, rows, reserved) = (self.0.iter().copied(), self.1.clone(), Reserved::default());
         let (group, topic) = ("g".into(), "orders".into());
-        let key = Archived { group, topic, partition: 0, rows, stands_for: 3_600_000, reserved };
+        let key = ArchivedKey { group, topic, partition: 0, rows, valid_for: 3_600_000, reserved };
         let times = times.filter(|at| question.times.contains(at)).collect();
-        Ok(Some(Older { times, keys: Box::new(std::iter::once(Ok(key))) }))
+        Ok(Some(HistorySamples { times, keys: Box::new(std::iter::once(Ok(key))) }))
     }
 
-    fn status(&self) -> OlderStatus {
-        OlderStatus::default()
+    fn status(&self) -> HistoryStoreStatus {
+        HistoryStoreStatus::default()
     }
 }
 
@@ -134,7 +134,7 @@ fn ages_use_either_memory_or_the_store() {
     let rows = vec![(-240, point(100, 100)), (-120, point(100, 200)), (-60, point(197, 200))];
     let times = [-240, -180, -120, -60].map(|seconds| START + seconds * 1000).into();
     let rows = rows.into_iter().map(|(at, point)| (START + at * 1000, point)).collect();
-    lab.cluster().set_older(Box::new(FixedStore(times, rows)));
+    lab.cluster().set_history_store(Box::new(FixedStore(times, rows)));
     lab.commit("g", KEY, 150);
     lab.sample();
     lab.commit("g", KEY, 250);
@@ -189,7 +189,7 @@ fn ages_across_a_clock_step_in_the_store_are_unknown() {
         rows.sort_by_key(|(at, _)| *at);
         let mut lab = orders(300);
         lab.commit("g", ("orders", 0), 300);
-        lab.cluster().set_older(Box::new(FixedStore(rows.iter().map(|(at, _)| *at).collect(), rows)));
+        lab.cluster().set_history_store(Box::new(FixedStore(rows.iter().map(|(at, _)| *at).collect(), rows)));
         lab.sample();
         let ages = ages(&lab);
         ages[..samples.len()].to_vec()

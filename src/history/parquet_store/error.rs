@@ -7,7 +7,7 @@ use object_store::path::Path;
 use parquet::errors::ParquetError;
 use tokio::task::JoinError;
 
-use crate::store::older::ReadError;
+use crate::store::history_store::ReadError;
 
 /// An error of the history store.
 #[derive(Debug, thiserror::Error)]

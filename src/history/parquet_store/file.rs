@@ -19,7 +19,7 @@ use parquet::{
 use super::{ParquetStoreError, Row};
 use crate::{
     model::{Millis, Name, SOURCE_KAFKA},
-    store::older::Point,
+    store::history_store::Point,
 };
 
 /// Number of rows of a row group, which is the least that a reader of one group must examine.

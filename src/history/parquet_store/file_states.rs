@@ -11,7 +11,7 @@ use super::{
     MAX_NAMED_FILES, ParquetStore,
     folder::{self, FolderListing, SampleFile, Version},
 };
-use crate::{model::Millis, store::older::OlderStatus};
+use crate::{model::Millis, store::history_store::HistoryStoreStatus};
 
 /// The result of inspecting a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl FileStates {
     }
 
     /// Sets the number of unreadable files, and names some of them.
-    fn fill_status(&self, status: &mut OlderStatus) {
+    fn fill_status(&self, status: &mut HistoryStoreStatus) {
         status.unreadable = self.unreadable().count() as u64;
         let named = self.unreadable().take(MAX_NAMED_FILES);
         status.skipped = named.map(|(path, why)| (path.to_string(), why.to_owned())).collect();

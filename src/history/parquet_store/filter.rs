@@ -14,11 +14,11 @@ use parquet::{
 };
 
 use super::{ROW_HOLDS_FOR, file::ColumnIndexes, object::Builder};
-use crate::{model::Millis, store::older::Question};
+use crate::{model::Millis, store::history_store::SampleRequest};
 
 /// The filter of a read.
 #[derive(Debug)]
-pub(super) struct ReadFilter(pub(super) Question);
+pub(super) struct ReadFilter(pub(super) SampleRequest);
 
 impl ReadFilter {
     fn has_group(&self, id: &str) -> bool {

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     model::{Millis, Name, SourceId},
-    store::older::{Archived, Bounds, Older, Point, Question, ReadError, Reserved},
+    store::history_store::{ArchivedKey, Bounds, HistorySamples, Point, ReadError, Reserved, SampleRequest},
 };
 
 /// Minimum and maximum number of rows of a file read at a time.
@@ -155,7 +155,7 @@ pub(super) struct MergedKeys {
 }
 
 impl MergedKeys {
-    fn new(state: ReadState, store: Arc<dyn ObjectStore>, question: Question) -> Self {
+    fn new(state: ReadState, store: Arc<dyn ObjectStore>, question: SampleRequest) -> Self {
         let (cursors, heads, times) = Default::default();
         Self { state, store, filter: Arc::new(ReadFilter(question)), cursors, heads, times, has_ended: false }
     }
@@ -222,12 +222,12 @@ impl MergedKeys {
 
     /// Returns the next key. If a file was deleted meanwhile, this and the following keys are read from the current
     /// files.
-    fn next_key(&mut self) -> Result<Option<Archived>, ReadError> {
+    fn next_key(&mut self) -> Result<Option<ArchivedKey>, ReadError> {
         let mut next = self.merge_next()?;
         let is_outdated = self.state.is_outdated;
         let Some(from) = next.as_ref().filter(|_| is_outdated).map(key) else { return Ok(next) };
         let first = from.0.to_string();
-        self.filter = Arc::new(ReadFilter(Question { first, ..self.filter.0.clone() }));
+        self.filter = Arc::new(ReadFilter(SampleRequest { first, ..self.filter.0.clone() }));
         while self.state.is_outdated {
             match self.open_listed() {
                 Ok(()) => {}
@@ -246,7 +246,7 @@ impl MergedKeys {
         Ok(next)
     }
 
-    fn merge_next(&mut self) -> Result<Option<Archived>, ReadError> {
+    fn merge_next(&mut self) -> Result<Option<ArchivedKey>, ReadError> {
         self.state.bounds.check()?;
         let Some(Reverse((group, topic, partition, _))) = self.heads.peek().cloned() else { return Ok(None) };
         let (mut rows, mut reserved) = (vec![], self.state.bounds.reserve(0)?);
@@ -266,16 +266,16 @@ impl MergedKeys {
         }
         rows.sort_by_key(|(at, _)| *at);
         rows.dedup_by_key(|(at, _)| *at);
-        Ok(Some(Archived { group, topic, partition, rows, stands_for: ROW_HOLDS_FOR, reserved }))
+        Ok(Some(ArchivedKey { group, topic, partition, rows, valid_for: ROW_HOLDS_FOR, reserved }))
     }
 }
 
-fn key(of: &Archived) -> (Name, Name, i32) {
+fn key(of: &ArchivedKey) -> (Name, Name, i32) {
     (Name::clone(&of.group), Name::clone(&of.topic), of.partition)
 }
 
 impl Iterator for MergedKeys {
-    type Item = Result<Archived, ReadError>;
+    type Item = Result<ArchivedKey, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.has_ended {
@@ -295,12 +295,12 @@ impl ParquetStore {
     ///
     /// # Errors
     /// The store cannot be listed, or the read ended early.
-    pub(super) fn read_keys(self: &Arc<Self>, question: Question) -> Result<Older, ParquetStoreError> {
+    pub(super) fn read_keys(self: &Arc<Self>, question: SampleRequest) -> Result<HistorySamples, ParquetStoreError> {
         let times = question.times.clone();
         let mut keys = MergedKeys::new(self.read_state(&question, true)?, self.store()?, question);
         keys.open_listed()?;
         keys.times.retain(|at| times.contains(at));
-        Ok(Older { times: std::mem::take(&mut keys.times), keys: Box::new(keys) })
+        Ok(HistorySamples { times: std::mem::take(&mut keys.times), keys: Box::new(keys) })
     }
 
     /// Returns the readable files that can contain requested rows.
@@ -337,13 +337,17 @@ impl ParquetStore {
     ) -> Result<MergedKeys, ParquetStoreError> {
         let times = Millis::MIN..=Millis::MAX;
         let (groups, prefix, first) = Default::default();
-        let question = Question { source, times, groups, prefix, first, bounds };
+        let question = SampleRequest { source, times, groups, prefix, first, bounds };
         let mut keys = MergedKeys::new(self.read_state(&question, false)?, Arc::clone(store), question);
         keys.open(files)?;
         Ok(keys)
     }
 
-    fn read_state(self: &Arc<Self>, question: &Question, reports_status: bool) -> Result<ReadState, ParquetStoreError> {
+    fn read_state(
+        self: &Arc<Self>,
+        question: &SampleRequest,
+        reports_status: bool,
+    ) -> Result<ReadState, ParquetStoreError> {
         Ok(ReadState {
             history_store: Arc::clone(self),
             source: question.source.clone(),

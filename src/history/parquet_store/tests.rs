@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    store::older::{Bounds, FixedBudget},
+    store::history_store::{Bounds, FixedBudget},
     work::CancelHandle,
 };
 
@@ -56,8 +56,8 @@ fn tidy(history_store: &Arc<ParquetStore>, now: Millis) -> Result<(), ParquetSto
 }
 
 /// Returns the samples of a store that does not fail.
-fn ask(history_store: &Arc<ParquetStore>, question: Question) -> (Vec<Millis>, impl Iterator<Item = Archived>) {
-    let older = history_store.ask(question).unwrap().unwrap();
+fn ask(history_store: &Arc<ParquetStore>, question: SampleRequest) -> (Vec<Millis>, impl Iterator<Item = ArchivedKey>) {
+    let older = history_store.read(question).unwrap().unwrap();
     (older.times, older.keys.map(Result::unwrap))
 }
 
@@ -65,13 +65,13 @@ fn compact(history_store: &Arc<ParquetStore>, now: Millis) {
     tidy(history_store, now).unwrap();
 }
 
-fn question(times: std::ops::RangeInclusive<Millis>) -> Question {
+fn question(times: std::ops::RangeInclusive<Millis>) -> SampleRequest {
     let (groups, prefix, first, bounds) = Default::default();
-    Question { source: source(), times, groups, prefix, first, bounds }
+    SampleRequest { source: source(), times, groups, prefix, first, bounds }
 }
 
 /// Returns the committed offsets of all keys at the times that were found.
-fn read(history_store: &Arc<ParquetStore>, question: Question) -> Vec<(String, i32, Vec<Option<i64>>)> {
+fn read(history_store: &Arc<ParquetStore>, question: SampleRequest) -> Vec<(String, i32, Vec<Option<i64>>)> {
     let (times, keys) = ask(history_store, question);
     let keys = keys.map(|key| {
         let values = times.iter().map(|at| key.at(*at).map(|point| point.committed_offset)).collect();
@@ -132,9 +132,12 @@ fn written_rows_hold_until_the_next_row() {
     // The row of the minute before holds.
     assert_eq!(read(&history_store, question(at(1)..=at(1)))[0], ("a".to_owned(), 0, vec![Some(1)]));
     let of = |groups: &[&str]| Some(groups.iter().map(|group| (*group).to_owned()).collect());
-    let one = read(&history_store, Question { groups: of(&["a", "x"]), ..question(at(0)..=at(2)) });
+    let one = read(&history_store, SampleRequest { groups: of(&["a", "x"]), ..question(at(0)..=at(2)) });
     assert_eq!(one, expected[..1]);
-    assert_eq!(read(&history_store, Question { prefix: "b".to_owned(), ..question(at(0)..=at(2)) }), expected[1..]);
+    assert_eq!(
+        read(&history_store, SampleRequest { prefix: "b".to_owned(), ..question(at(0)..=at(2)) }),
+        expected[1..]
+    );
     assert!(read(&history_store, question(at(600)..=at(601))).is_empty(), "no row holds for hours");
 }
 
@@ -151,11 +154,12 @@ fn every_group_of_a_large_file_is_found() {
     store(&history_store, &rows);
     for group in (0..350).step_by(23).chain([174, 175, 349]) {
         let groups = Some(vec![id(group)]);
-        let (_, keys) = ask(&history_store, Question { groups, ..question(START..=START + 6 * HOUR) });
+        let (_, keys) = ask(&history_store, SampleRequest { groups, ..question(START..=START + 6 * HOUR) });
         let found: Vec<_> = keys.map(|key| (key.group.to_string(), key.rows.len())).collect();
         assert_eq!(found, [(id(group), 200)]);
     }
-    let from = |first: String| ask(&history_store, Question { first, ..question(START..=START + 6 * HOUR) }).1.count();
+    let from =
+        |first: String| ask(&history_store, SampleRequest { first, ..question(START..=START + 6 * HOUR) }).1.count();
     assert_eq!([from(id(175)), from(id(0)), from("y".to_owned())], [350, 175, 0]);
 }
 
@@ -207,20 +211,21 @@ fn a_read_starts_at_the_requested_group_and_ends_when_cancelled() {
     let dir = TempDir::new().unwrap();
     let history_store = history_store(dir.path());
     store(&history_store, &["a", "b", "c"].map(|group| row(group, 0, START, Some(1))));
-    let groups = |question: Question| -> Vec<String> {
+    let groups = |question: SampleRequest| -> Vec<String> {
         ask(&history_store, question).1.map(|key| key.group.to_string()).collect()
     };
-    assert_eq!(groups(Question { first: "b".to_owned(), ..question(START..=START) }), ["b", "c"]);
+    assert_eq!(groups(SampleRequest { first: "b".to_owned(), ..question(START..=START) }), ["b", "c"]);
     let gone = CancellationToken::new();
     let bounds = Bounds { cancel: CancelHandle::with_token(gone.clone()), budget: None };
-    let mut older = history_store.ask(Question { bounds: bounds.clone(), ..question(START..=START) }).unwrap().unwrap();
+    let mut older =
+        history_store.ask(SampleRequest { bounds: bounds.clone(), ..question(START..=START) }).unwrap().unwrap();
     assert_eq!(older.times, [START]);
     gone.cancel();
     let next = older.keys.next().unwrap();
     assert_eq!(next.map(drop), Err(ReadError::Stopped));
     assert!(older.keys.next().is_none());
     assert!(bounds.check().is_err());
-    let stopped = history_store.ask(Question { bounds, ..question(START..=START) });
+    let stopped = history_store.ask(SampleRequest { bounds, ..question(START..=START) });
     assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
     assert!(Bounds::default().check().is_ok());
 }
@@ -390,7 +395,7 @@ fn a_read_of_the_store_exceeds_its_budget_or_releases_all_of_it() {
     let read = |bytes: usize| -> std::result::Result<(usize, usize), ReadError> {
         let budget = Arc::new(FixedBudget::new(bytes));
         let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
-        let older = history_store.ask(Question { bounds, ..question(START..=START + HOUR) })?.unwrap();
+        let older = history_store.ask(SampleRequest { bounds, ..question(START..=START + HOUR) })?.unwrap();
         let (mut keys, mut most) = (0, 0);
         for key in older.keys {
             key?;

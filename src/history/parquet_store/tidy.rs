@@ -19,15 +19,15 @@ use super::{
 };
 use crate::{
     model::{Millis, Name, SourceId},
-    store::older::{Archived, Bounds},
+    store::history_store::{ArchivedKey, Bounds},
     work::CancelHandle,
 };
 
-fn key(of: &Archived) -> (&str, &str, i32) {
+fn key(of: &ArchivedKey) -> (&str, &str, i32) {
     (&of.group, &of.topic, of.partition)
 }
 
-fn has_rows(whole: &Archived, part: &Archived) -> bool {
+fn has_rows(whole: &ArchivedKey, part: &ArchivedKey) -> bool {
     part.rows.iter().all(|row| {
         let found = whole.rows.binary_search_by_key(&row.0, |row| row.0);
         found.is_ok_and(|at| whole.rows.get(at) == Some(row))

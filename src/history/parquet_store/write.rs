@@ -15,7 +15,7 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        older::{Bounds, ReadError},
+        history_store::{Bounds, ReadError},
         pin,
         samples::{Index, Moment},
         source::Source,

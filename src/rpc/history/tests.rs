@@ -4,7 +4,7 @@ use super::{super::Service, *};
 use crate::{
     history::tests::{config, lab},
     sql::Engine,
-    store::older::{Archived, Older, OlderSamples, OlderStatus, Question, Reserved},
+    store::history_store::{ArchivedKey, HistorySamples, HistoryStore, HistoryStoreStatus, Reserved, SampleRequest},
 };
 
 fn request(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> proto::GetHistoryRequest {
@@ -52,20 +52,20 @@ fn invalid_time_ranges_are_rejected() {
 #[derive(Debug)]
 struct Endless(CancellationToken);
 
-impl OlderSamples for Endless {
-    fn ask(&self, _: Question) -> Result<Option<Older>, ReadError> {
+impl HistoryStore for Endless {
+    fn read(&self, _: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
         let asked = self.0.clone();
         let key = move |number: u64| {
             asked.cancel();
             let (group, topic) = (format!("{number:020}").into(), "t".into());
             let (rows, reserved) = (vec![], Reserved::default());
-            Ok(Archived { group, topic, partition: 0, rows, stands_for: 1, reserved })
+            Ok(ArchivedKey { group, topic, partition: 0, rows, valid_for: 1, reserved })
         };
-        Ok(Some(Older { times: vec![0], keys: Box::new((0..).map(key)) }))
+        Ok(Some(HistorySamples { times: vec![0], keys: Box::new((0..).map(key)) }))
     }
 
-    fn status(&self) -> OlderStatus {
-        OlderStatus::default()
+    fn status(&self) -> HistoryStoreStatus {
+        HistoryStoreStatus::default()
     }
 }
 
@@ -85,7 +85,7 @@ fn running(service: &Service) -> usize {
 async fn a_call_ends_at_its_deadline_or_when_the_client_disconnects() {
     let lab = lab(usize::MAX);
     let reads = CancellationToken::new();
-    lab.cluster().set_older(Box::new(Endless(reads.clone())));
+    lab.cluster().set_history_store(Box::new(Endless(reads.clone())));
     let service = service(&lab.store);
     let ask = |by: HistoryBy, millis: u64| {
         let (shared, request) = (Arc::clone(&service.shared), request(Some(0), Some(5), None));

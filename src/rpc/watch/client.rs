@@ -9,7 +9,7 @@ use super::BATCH;
 use crate::{
     config,
     rpc::{paging::PageSize, proto},
-    store::{Store, held::Pin, shard::ShardView},
+    store::{Store, pins::Pin, shard::ShardView},
     work::{CancelHandle, EndReason, Outbox, StallTimeout},
 };
 
@@ -61,7 +61,7 @@ impl WatchClient {
 
     /// Pins the view of a shard.
     pub(super) fn pin(&self, view: Arc<ShardView>) -> Pinned {
-        self.store.held().pin(view, &CancelHandle::within(self.stall_timeout.after.saturating_mul(STALL_FACTOR)))
+        self.store.pins().pin(view, &CancelHandle::within(self.stall_timeout.after.saturating_mul(STALL_FACTOR)))
     }
 }
 

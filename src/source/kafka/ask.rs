@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::{
     model::Name,
     store::{
-        group::{Rare, Row},
+        group::{Extras, Row},
         latest::SourceError,
     },
 };
@@ -64,8 +64,8 @@ pub(crate) struct Committed {
 impl Committed {
     /// Whether this is the commit of a row. Brokers before 2.1 tell no epoch.
     #[must_use]
-    pub(crate) fn is(&self, row: &Row, rare: Option<&Rare>) -> bool {
-        row.says(rare, self.offset, self.leader_epoch, &self.metadata)
+    pub(crate) fn is(&self, row: &Row, extras: Option<&Extras>) -> bool {
+        row.says(extras, self.offset, self.leader_epoch, &self.metadata)
     }
 }
 

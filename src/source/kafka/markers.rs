@@ -1,7 +1,7 @@
 //! Finds out whether the last offsets of a partition of a data topic are transaction markers only.
 //!
 //! This is the only part that reads data topics. It reads the short gaps between a committed offset and the log end in
-//! partitions that do not grow ([`crate::store::silent`]): each gap once per log end, and a few gaps per second. A
+//! partitions that do not grow ([`crate::store::trailing`]): each gap once per log end, and a few gaps per second. A
 //! topic that may not be read is skipped for some time.
 
 use std::{
@@ -25,7 +25,7 @@ use crate::{
     source::kafka::ask::AskError,
     store::{
         cluster::Cluster,
-        silent::{LONGEST, Tail},
+        trailing::{Gap, LONGEST_GAP},
     },
 };
 
@@ -98,7 +98,7 @@ impl MarkerReader {
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let waiting = self.cluster.tails.waiting();
-            let due: Vec<Tail> = waiting.into_iter().filter(|tail| self.is_due(tail)).collect();
+            let due: Vec<Gap> = waiting.into_iter().filter(|tail| self.is_due(tail)).collect();
             if !due.is_empty() && self.cluster.health().reachable {
                 self.probe_all(&due, stop);
             }
@@ -122,15 +122,15 @@ impl MarkerReader {
         (value.log_end >= 0).then_some(LogVersion { slot: partition.slot, since: value.since, end: value.log_end })
     }
 
-    fn is_due(&self, (topic, partition, from): &Tail) -> bool {
+    fn is_due(&self, (topic, partition, from): &Gap) -> bool {
         let Some(log) = self.log(topic, *partition) else { return false };
-        let is_short = (1..=LONGEST).contains(&log.end.saturating_sub(*from));
+        let is_short = (1..=LONGEST_GAP).contains(&log.end.saturating_sub(*from));
         let results = self.results.get(&(Name::clone(topic), *partition)).filter(|results| results.log == log);
         let known = results.is_some_and(|results| results.is_decided(*from));
         is_short && !known && !self.refused.contains_key(topic)
     }
 
-    fn probe_all(&mut self, due: &[Tail], stop: &CancellationToken) {
+    fn probe_all(&mut self, due: &[Gap], stop: &CancellationToken) {
         let client =
             self.client().inspect_err(|error| tracing::debug!(%error, "cannot connect to read partition ends"));
         let Ok(client) = client else { return };
@@ -183,7 +183,7 @@ impl MarkerReader {
             }
             self.results.insert((topic, partition), results);
         }
-        self.cluster.ends.set_silent(silent);
+        self.cluster.ends.set_trailing(silent);
     }
 }
 

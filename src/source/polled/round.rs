@@ -348,5 +348,5 @@ pub(super) fn topics(writer: &SourceWriter) -> Option<Arc<Ends>> {
 fn is_same(known: &FoundEntry, listed: &StoredOffset<'_>, leader_epoch: i32) -> bool {
     let at = known.row.committed_at;
     at == listed.committed_at.unwrap_or(0)
-        && known.row.says(known.rare.as_ref(), listed.committed_offset, leader_epoch, listed.metadata)
+        && known.row.says(known.extras.as_ref(), listed.committed_offset, leader_epoch, listed.metadata)
 }

@@ -13,7 +13,7 @@ use crate::{
     config,
     history::tests::{self, lab},
     status,
-    store::older::{Older, OlderSamples, OlderStatus, Question, ReadError},
+    store::history_store::{HistorySamples, HistoryStore, HistoryStoreStatus, ReadError, SampleRequest},
     work::MAX_ABANDONED,
 };
 
@@ -30,15 +30,15 @@ struct Stuck {
     released: Mutex<mpsc::Receiver<()>>,
 }
 
-impl OlderSamples for Stuck {
-    fn ask(&self, _: Question) -> Result<Option<Older>, ReadError> {
+impl HistoryStore for Stuck {
+    fn read(&self, _: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let _ = self.released.lock().recv();
         Ok(None)
     }
 
-    fn status(&self) -> OlderStatus {
-        OlderStatus::default()
+    fn status(&self) -> HistoryStoreStatus {
+        HistoryStoreStatus::default()
     }
 }
 
@@ -67,7 +67,7 @@ async fn statements_that_cannot_be_ended_are_abandoned_and_named_and_others_run(
     let (release, released) = mpsc::channel();
     let asked = Arc::<AtomicUsize>::default();
     let stuck = Stuck { asked: Arc::clone(&asked), released: Mutex::new(released) };
-    lab.cluster().set_older(Box::new(stuck));
+    lab.cluster().set_history_store(Box::new(stuck));
     let settings = config::Sql { concurrency: 1, queue: 8, ..tests::config().sql };
     let engine = Arc::new(Engine::new(Arc::clone(&lab.store), settings).unwrap());
     let (abandoned, awaited) = (|| lab.store.work().status().abandoned, || status::awaited(&lab.store, Duration::ZERO));

@@ -13,7 +13,7 @@ use datafusion::{
 
 use super::super::error::SqlError;
 use crate::{
-    store::{cut::Cut, older::Budget},
+    store::{cut::Cut, history_store::Budget},
     work::{CancelHandle, Job},
 };
 

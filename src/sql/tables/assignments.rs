@@ -47,8 +47,8 @@ fn assigned_rows<'a>(
 ) -> impl Iterator<Item = Row<'a>> + Send {
     let kinds = [
         ("current", member.assigned.as_deref()),
-        ("target", member.more().target.as_deref()),
-        ("revoking", Some(&*member.more().revoking)),
+        ("target", member.extras().target.as_deref()),
+        ("revoking", Some(&*member.extras().revoking)),
     ];
     kinds.into_iter().flat_map(move |(kind, assigned)| {
         let assigned = group.assigned(assigned.unwrap_or_default());

@@ -39,7 +39,7 @@ impl Table for Clusters {
             )
             .optional_text("last_error", "Text of the last error", |row| row.of.health.last_error.as_deref())
             .optional_string("history_error", "Last error of the history store; NULL if there is none", |row| {
-                row.of.cluster.older().and_then(|older| older.status().last_error)
+                row.of.cluster.history_store().and_then(|older| older.status().last_error)
             })
             .float("progress", "Progress of the load, from 0 to 1", |row| row.of.source.progress())
             .optional_float("remaining_seconds", "Estimated time to the end of the load (s)", |row| {
@@ -48,7 +48,7 @@ impl Table for Clusters {
             .time(
                 "history_written_to",
                 "Samples are stored up to this time (UTC); NULL without a history store",
-                |row| row.of.cluster.older().and_then(|older| older.status().written_to),
+                |row| row.of.cluster.history_store().and_then(|older| older.status().written_to),
             )
             .time("stale_since", "Time since when the data is not updated (UTC); NULL if it is current", |row| {
                 row.of.health.stale_since

@@ -13,7 +13,7 @@ use super::super::{
 use crate::{
     history::joined::{Ages, JoinedKey, JoinedReader, SampleQuery, SampleRef},
     model::{Millis, Name, nanos},
-    store::older::{Bounds, Point, ReadError},
+    store::history_store::{Bounds, Point, ReadError},
 };
 
 const AGE: &str = "lag_seconds";
@@ -162,7 +162,7 @@ fn keys<'a>(
         bounds,
     };
     // Other tasks run on the thread while this waits for the history store.
-    let waits = unit.cluster.cluster.older().is_some();
+    let waits = unit.cluster.cluster.history_store().is_some();
     let mut joined = patient(waits, || {
         JoinedReader::new(unit.cluster, wanted, |id| of.groups.includes(id), |sample_refs| sample_refs)
     });

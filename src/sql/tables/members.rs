@@ -21,11 +21,11 @@ impl Table for Members {
         super::group_columns::<Self>(|row| row.group)
             .text("member_id", "Member id", |row| &row.member.member_id)
             .optional_text("instance_id", "group.instance.id of a static member", |row| {
-                row.member.more().instance_id.as_deref()
+                row.member.extras().instance_id.as_deref()
             })
             .text("client_id", "client.id", |row| &row.member.client_id)
             .text("client_host", "Host, as the broker reports it", |row| &row.member.client_host)
-            .optional_text("rack_id", "client.rack; NULL in admin mode", |row| row.member.more().rack_id.as_deref())
+            .optional_text("rack_id", "client.rack; NULL in admin mode", |row| row.member.extras().rack_id.as_deref())
             .optional_int64("session_timeout_ms", "Session timeout (ms); NULL in admin mode", |row| {
                 row.member.session_timeout_ms.map(i64::from)
             })
@@ -42,7 +42,7 @@ impl Table for Members {
             .optional_text(
                 "state",
                 "State of the member, for KIP-848, share and streams groups; NULL in admin mode",
-                |row| row.member.more().state,
+                |row| row.member.extras().state,
             )
             .text_list("subscribed_topics", "Topics that the member subscribes to; NULL in admin mode", |row| {
                 row.member.subscribed_topics.as_deref()
@@ -50,7 +50,7 @@ impl Table for Members {
             .optional_text(
                 "subscribed_topic_regex",
                 "Regular expression that the member subscribes to; NULL in admin mode",
-                |row| row.member.more().subscribed_topic_regex.as_deref(),
+                |row| row.member.extras().subscribed_topic_regex.as_deref(),
             )
             .optional_int32("assigned_partitions", "Number of partitions that the member owns", |row| {
                 let assigned = row.group.assigned(row.member.assigned.as_ref()?);

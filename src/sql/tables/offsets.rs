@@ -30,13 +30,13 @@ impl Table for Offsets {
                 Some(row.entry.row.leader_epoch).filter(|epoch| *epoch >= 0)
             })
             .text("metadata", "Metadata text of the client, often empty", |row| {
-                row.entry.rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default()
+                row.entry.extras.and_then(|extras| extras.metadata.as_deref()).unwrap_or_default()
             })
             .time("expires_at", "Expiry time of commits with their own retention (UTC); NULL in admin mode", |row| {
-                row.entry.rare?.expires_at
+                row.entry.extras?.expires_at
             })
             .optional_string("topic_id", "Topic id in the commit, if any; NULL in admin mode", |row| {
-                Some(row.entry.rare?.topic_id?.to_string())
+                Some(row.entry.extras?.topic_id?.to_string())
             })
             .optional_int32(
                 "log_partition",

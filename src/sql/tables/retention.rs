@@ -65,7 +65,7 @@ impl Table for Retention {
                 |row| row.loss_seconds(),
             )
             .time("expires_at", "Expiry time of commits with their own retention (UTC)", |row| {
-                row.fact.entry.rare?.expires_at
+                row.fact.entry.extras?.expires_at
             })
     }
 

@@ -7,15 +7,15 @@ use crate::{
     status::{GIT_REVISION, VERSION, resident_bytes},
     store::{
         cut::Cut,
-        older::{OlderSamples, OlderStatus},
+        history_store::{HistoryStore, HistoryStoreStatus},
     },
 };
 
 pub(super) struct Server;
 
 /// Returns the status of the history store, which all clusters share, if there is one.
-fn history(cut: &Cut) -> Option<OlderStatus> {
-    cut.clusters.iter().find_map(|cluster| cluster.cluster.older()).map(OlderSamples::status)
+fn history(cut: &Cut) -> Option<HistoryStoreStatus> {
+    cut.clusters.iter().find_map(|cluster| cluster.cluster.history_store()).map(HistoryStore::status)
 }
 
 impl Table for Server {
@@ -37,7 +37,7 @@ impl Table for Server {
                 resident_bytes().map(super::saturating_i64)
             })
             .int64("held_bytes", "Retained bytes: old versions that only readers still use", |cut| {
-                super::saturating_i64(cut.held_bytes)
+                super::saturating_i64(cut.retained_bytes)
             })
             .int64("sql_threads", "Threads for statements, calls and scrapes, idle ones included", |cut| {
                 super::saturating_i64(cut.work.threads)

@@ -208,9 +208,9 @@ impl EndsBoard {
     }
 
     /// Replaces the trailing markers, by slot.
-    pub fn set_silent(&self, silent: HashMap<u32, (i64, i64)>) {
-        if *self.current.load().silent != silent {
-            self.update(|ends, _| ends.silent = Arc::new(silent));
+    pub fn set_trailing(&self, trailing: HashMap<u32, (i64, i64)>) {
+        if *self.current.load().trailing != trailing {
+            self.update(|ends, _| ends.trailing = Arc::new(trailing));
         }
     }
 

@@ -131,8 +131,8 @@ fn the_samples_of_a_log_that_was_replaced_are_not_those_of_the_new_one() {
         board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
         poll(&board, other.slot, 0, &[5]);
         poll(&board, partition.slot, 0, &[100, 200, 300, 400]);
-        board.set_silent([(partition.slot, (399, 400)), (other.slot, (4, 5))].into());
-        assert_eq!(board.current().silent_tail(partition), 1);
+        board.set_trailing([(partition.slot, (399, 400)), (other.slot, (4, 5))].into());
+        assert_eq!(board.current().trailing_markers(partition), 1);
         if by_id {
             board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &IdsSeen::default(), 35);
             // The request was sent before, so the response may be of either log.
@@ -144,7 +144,7 @@ fn the_samples_of_a_log_that_was_replaced_are_not_those_of_the_new_one() {
         let samples: Vec<i64> = ends.samples_of(partition).map(|(_, end)| end).collect();
         assert!(samples.iter().all(|end| *end <= 132) && samples.len() >= 3, "{samples:?}");
         assert!((ends.produce_rate(partition, 600).unwrap() - 33.0).abs() < 0.1);
-        assert_eq!((ends.silent_tail(partition), ends.silent_tail(other)), (0, 1));
+        assert_eq!((ends.trailing_markers(partition), ends.trailing_markers(other)), (0, 1));
         assert!(ends.samples_of(other).next().is_some(), "other partitions keep theirs");
     }
 }

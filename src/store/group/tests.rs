@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::held::make_mut;
+use crate::store::pins::make_mut;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 /// A time of reading that is later than every commit time in these tests.
@@ -29,8 +29,8 @@ impl Owned {
         Self { view: Arc::new(GroupView::new("g".into())), index: Index::default() }
     }
 
-    fn group<'a>(&'a mut self, kit: &'a Kit) -> Group<'a> {
-        Group { view: make_mut(&mut self.view, &kit.held), index: &mut self.index, kit }
+    fn group<'a>(&'a mut self, context: &'a ShardContext) -> Group<'a> {
+        Group { view: make_mut(&mut self.view, &context.pins), index: &mut self.index, context }
     }
 }
 
@@ -45,13 +45,13 @@ fn a_row_takes_44_bytes() {
 
 #[test]
 fn a_pinned_view_does_not_move() {
-    let (mut group, kit) = (Owned::new(), Kit::default());
+    let (mut group, context) = (Owned::new(), ShardContext::default());
     for partition in 0..3000 {
-        group.group(&kit).commit(("t", partition), &commit(1), seen(0), |name| name.into());
+        group.group(&context).commit(("t", partition), &commit(1), seen(0), |name| name.into());
     }
     let pinned = Arc::clone(&group.view);
-    group.group(&kit).commit(("t", 5), &commit(2), seen(1), |name| name.into());
-    group.group(&kit).remove("t", 6);
+    group.group(&context).commit(("t", 5), &commit(2), seen(1), |name| name.into());
+    group.group(&context).remove("t", 6);
     assert_eq!((contents(&pinned)[&("t".into(), 5)], pinned.len()), (1, 3000));
     assert_eq!((contents(&group.view)[&("t".into(), 5)], group.view.len()), (2, 2999));
     // Only the changed chunks were copied.
@@ -60,26 +60,26 @@ fn a_pinned_view_does_not_move() {
 
 #[test]
 fn commits_and_removals_in_any_order_leave_what_a_map_would() {
-    let (mut group, kit) = (Owned::new(), Kit::default());
+    let (mut group, context) = (Owned::new(), ShardContext::default());
     let mut expected = BTreeMap::new();
     let mut state = 42_u64;
     for step in 0..50_000_i64 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (topic, partition) = (format!("t{}", (state >> 33) % 40), i32::try_from((state >> 40) % 60).unwrap());
         if (state >> 60) < 7 {
-            let removed = group.group(&kit).remove(&topic, partition).map(|row| row.committed_offset);
+            let removed = group.group(&context).remove(&topic, partition).map(|row| row.committed_offset);
             assert_eq!(removed, expected.remove(&(topic, partition)));
         } else {
             let metadata = if step % 3 == 0 { "m" } else { "" };
-            let (_, before) = group.group(&kit).commit(
+            let (_, before) = group.group(&context).commit(
                 (&topic, partition),
                 &Commit { metadata, ..commit(step) },
                 seen(step),
                 |name| name.into(),
             );
-            let group = group.group(&kit);
+            let group = group.group(&context);
             let found = group.get(&topic, partition).unwrap();
-            assert_eq!(found.rare.is_some(), step % 3 == 0);
+            assert_eq!(found.extras.is_some(), step % 3 == 0);
             assert_eq!(before.map(|row| row.committed_offset), expected.insert((topic, partition), step));
         }
     }
@@ -90,28 +90,29 @@ fn commits_and_removals_in_any_order_leave_what_a_map_would() {
 
 #[test]
 fn the_usual_interval_settles_on_that_of_the_commits() {
-    let (mut group, kit) = (Owned::new(), Kit::default());
+    let (mut group, context) = (Owned::new(), ShardContext::default());
     for hour in 0..10 {
-        group.group(&kit).commit(("t", 0), &commit(hour * 3_600_000), seen(hour), |name| name.into());
+        group.group(&context).commit(("t", 0), &commit(hour * 3_600_000), seen(hour), |name| name.into());
     }
-    let interval = group.group(&kit).get("t", 0).unwrap().row.interval_ms;
+    let interval = group.group(&context).get("t", 0).unwrap().row.interval_ms;
     assert!((3_590_000..=3_600_000).contains(&interval), "{interval}");
 }
 
 #[test]
 fn a_group_is_found_alike_with_few_rows_and_with_many() {
-    let (mut group, kit) = (Owned::new(), Kit::default());
+    let (mut group, context) = (Owned::new(), ShardContext::default());
     for count in 0..200 {
         let topic = format!("t{}", count % 20);
-        group.group(&kit).commit((&topic, count), &commit(i64::from(count)), seen(0), |name| name.into());
+        group.group(&context).commit((&topic, count), &commit(i64::from(count)), seen(0), |name| name.into());
         for each in [0, count / 2, count] {
-            let found = group.group(&kit).get(&format!("t{}", each % 20), each).map(|entry| entry.row.committed_offset);
+            let found =
+                group.group(&context).get(&format!("t{}", each % 20), each).map(|entry| entry.row.committed_offset);
             assert_eq!(found, Some(i64::from(each)), "of {count}");
         }
-        assert!(group.group(&kit).get("t0", count + 1).is_none());
+        assert!(group.group(&context).get("t0", count + 1).is_none());
     }
     for count in 0..200 {
-        assert!(group.group(&kit).remove(&format!("t{}", count % 20), count).is_some());
+        assert!(group.group(&context).remove(&format!("t{}", count % 20), count).is_some());
         assert_eq!(group.view.len(), 199 - usize::try_from(count).unwrap());
     }
     assert!(group.view.is_gone());
@@ -119,10 +120,10 @@ fn a_group_is_found_alike_with_few_rows_and_with_many() {
 
 #[test]
 fn parts_of_a_large_group_give_each_offset_once() {
-    let (mut group, kit) = (Owned::new(), Kit::default());
+    let (mut group, context) = (Owned::new(), ShardContext::default());
     let rows = 3 * CHUNK_ROWS + 17;
     for partition in 0..i32::try_from(rows).unwrap() {
-        group.group(&kit).commit(("t", partition), &commit(1), seen(0), |name| name.into());
+        group.group(&context).commit(("t", partition), &commit(1), seen(0), |name| name.into());
     }
     let view = &group.view;
     for part in [1, 100, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 2 * CHUNK_ROWS, rows, usize::MAX] {

@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic, place_of};
+use super::{CHUNK_ROWS, Chunk, Extras, Row, Topic, place_of};
 use crate::{
     model::{Millis, Name, Uuid, java_hash},
     store::{
-        held::{Mark, Version},
         membership::{Membership, log::Members},
+        pins::{RetainedMark, Version},
     },
 };
 
@@ -31,7 +31,7 @@ pub struct GroupView {
     pub(super) hash: i32,
     pub(super) topics: Arc<Vec<Topic>>,
     pub(super) chunks: Vec<Arc<Chunk>>,
-    pub(super) mark: Mark,
+    pub(super) retained_mark: RetainedMark,
 }
 
 impl Version for GroupView {
@@ -39,8 +39,8 @@ impl Version for GroupView {
         self.chunks.capacity() * size_of::<Arc<Chunk>>()
     }
 
-    fn mark(&self) -> &Mark {
-        &self.mark
+    fn retained_mark(&self) -> &RetainedMark {
+        &self.retained_mark
     }
 }
 
@@ -63,7 +63,7 @@ pub struct Entry<'a> {
     /// The commit.
     pub row: &'a Row,
     /// The extras, if any.
-    pub rare: Option<&'a Rare>,
+    pub extras: Option<&'a Extras>,
 }
 
 impl GroupView {
@@ -76,7 +76,7 @@ impl GroupView {
             live_commits: 0,
             topics: Arc::default(),
             chunks: vec![],
-            mark: Mark::default(),
+            retained_mark: RetainedMark::default(),
         }
     }
 
@@ -92,7 +92,7 @@ impl GroupView {
 
     /// Returns the bytes that only readers retain.
     pub(in super::super) fn retained(&self) -> usize {
-        self.mark.bytes() + self.chunks.iter().map(|chunk| chunk.mark.bytes()).sum::<usize>()
+        self.retained_mark.bytes() + self.chunks.iter().map(|chunk| chunk.retained_mark.bytes()).sum::<usize>()
     }
 
     /// Returns the [`java_hash`] of the id, which determines the log partition of the group.
@@ -193,14 +193,14 @@ impl GroupView {
     #[inline]
     fn entry_of<'a>(&'a self, chunk: &'a Chunk, at: usize, row: &'a Row) -> Option<Entry<'a>> {
         let topic_index = row.topic as usize;
-        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare: chunk.rare(at) })
+        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, extras: chunk.extras(at) })
     }
 
     /// Returns the topic to which the group committed with this topic id.
     #[must_use]
     pub fn topic_with_id(&self, id: Uuid) -> Option<&Name> {
         self.chunks.iter().find_map(|chunk| {
-            let (at, _) = chunk.rare.as_ref()?.iter().find(|(_, rare)| rare.topic_id == Some(id))?;
+            let (at, _) = chunk.extras.as_ref()?.iter().find(|(_, extras)| extras.topic_id == Some(id))?;
             self.topics.get(chunk.rows.get(usize::from(*at))?.topic as usize).map(|topic| &topic.name)
         })
     }

@@ -3,14 +3,14 @@
 use std::{iter::Peekable, sync::Arc};
 
 use super::{
-    CHUNK_ROWS, Chunk, Commit, Entry, GroupView, Index, Kit, Rare, Replayed, Row, Seen, Topic, make_room, place_of,
-    smoothed_interval,
+    CHUNK_ROWS, Chunk, Commit, Entry, Extras, GroupView, Index, Replayed, Row, Seen, ShardContext, Topic, make_room,
+    place_of, smoothed_interval,
 };
 use crate::{
     model::{Millis, Name, Revision},
     store::{
-        held::{leave, make_mut},
-        membership::{GroupKind, Membership, piece::Piece},
+        membership::{GroupKind, Membership, record::GroupRecord},
+        pins::{count_retained, make_mut},
     },
 };
 
@@ -20,7 +20,7 @@ pub(in super::super) struct Group<'a> {
     /// The view, which no reader shares now.
     pub(in super::super) view: &'a mut GroupView,
     pub(in super::super) index: &'a mut Index,
-    pub(in super::super) kit: &'a Kit,
+    pub(in super::super) context: &'a ShardContext,
 }
 
 impl Group<'_> {
@@ -30,7 +30,7 @@ impl Group<'_> {
     }
 
     fn find(&self, topic: &str, partition: i32) -> Option<u32> {
-        self.index.find(self.view, &self.kit.hasher, topic, partition)
+        self.index.find(self.view, &self.context.hasher, topic, partition)
     }
 
     /// Sets the committed offset of a key. Returns the row's index, and the previous row.
@@ -42,18 +42,18 @@ impl Group<'_> {
         intern: impl FnOnce(&str) -> Name,
     ) -> (u32, Option<Row>) {
         let mut row = Row::of(commit, partition, seen.revision, seen.applied);
-        let rare = Rare::of(commit);
+        let extras = Extras::of(commit);
         row.topic = self.topic(topic, intern);
-        let known = self.index.row(self.view, &self.kit.hasher, row.topic, partition);
+        let known = self.index.row(self.view, &self.context.hasher, row.topic, partition);
         let before = known.and_then(|index| self.view.row(index).copied());
         let topic = row.topic;
         let index = match known {
             Some(index) => {
                 row.interval_ms = before.map_or(0, |before| smoothed_interval(&before, row.committed_at, seen.at));
-                self.set(index, row, rare);
+                self.set(index, row, extras);
                 index
             }
-            None => self.push(row, rare),
+            None => self.push(row, extras),
         };
         self.index.set_last(topic, index);
         (index, before)
@@ -90,7 +90,7 @@ impl Group<'_> {
         if commits.peek().is_none_or(|next| !is(chunk.rows.get(at), next)) {
             return;
         }
-        let chunk = make_mut(chunk, &self.kit.held);
+        let chunk = make_mut(chunk, &self.context.pins);
         let (mut last_topic, mut taken) = (0, 0);
         while let Some(Replayed { partition, commit, revision, .. }) =
             commits.next_if(|next| is(chunk.rows.get(at), next))
@@ -99,7 +99,7 @@ impl Group<'_> {
             last_topic = row.topic;
             let interval_ms = smoothed_interval(row, commit.committed_at, seen_at);
             *row = Row { topic: last_topic, interval_ms, ..Row::of(commit, partition, revision, 0) };
-            chunk.set_rare(at, Rare::of(commit));
+            chunk.set_extras(at, Extras::of(commit));
             at += 1;
             taken += 1;
         }
@@ -110,15 +110,15 @@ impl Group<'_> {
     pub(in super::super) fn remove(&mut self, topic: &str, partition: i32) -> Option<Row> {
         let index = self.find(topic, partition)?;
         let row = *self.view.row(index)?;
-        self.index.forget(&self.kit.hasher, &row, index);
+        self.index.forget(&self.context.hasher, &row, index);
         let last = u32::try_from(self.view.len()).ok()?.checked_sub(1)?;
         if index != last {
             // The last row moves into the gap, so that chunks stay dense.
             let moved = self.view.entry(last)?;
-            let (moved, rare) = (*moved.row, moved.rare.cloned().unwrap_or_default());
-            self.index.forget(&self.kit.hasher, &moved, last);
-            self.set(index, moved, rare);
-            self.index.remember(self.view, &self.kit.hasher, index);
+            let (moved, extras) = (*moved.row, moved.extras.cloned().unwrap_or_default());
+            self.index.forget(&self.context.hasher, &moved, last);
+            self.set(index, moved, extras);
+            self.index.remember(self.view, &self.context.hasher, index);
         }
         self.pop();
         self.release_topic(row.topic);
@@ -131,8 +131,8 @@ impl Group<'_> {
     }
 
     /// Applies a record of a next-generation group.
-    pub(in super::super) fn apply_piece(&mut self, kind: GroupKind, piece: Piece, revision: Revision) {
-        self.view.members.apply(kind, piece, revision);
+    pub(in super::super) fn apply_group_record(&mut self, kind: GroupKind, record: GroupRecord, revision: Revision) {
+        self.view.members.apply(kind, record, revision);
     }
 
     /// Sets since when the membership is unknown; `None` if it is known again.
@@ -147,46 +147,46 @@ impl Group<'_> {
 
     fn chunk(&mut self, index: u32) -> Option<(&mut Chunk, usize)> {
         let (chunk, at) = place_of(index);
-        Some((make_mut(self.view.chunks.get_mut(chunk)?, &self.kit.held), at))
+        Some((make_mut(self.view.chunks.get_mut(chunk)?, &self.context.pins), at))
     }
 
-    fn set(&mut self, index: u32, row: Row, rare: Rare) {
+    fn set(&mut self, index: u32, row: Row, extras: Extras) {
         let Some((chunk, at)) = self.chunk(index) else { return };
         if let Some(slot) = chunk.rows.get_mut(at) {
             *slot = row;
         }
-        chunk.set_rare(at, rare);
+        chunk.set_extras(at, extras);
     }
 
     /// Appends a row. Returns its index.
-    fn push(&mut self, row: Row, rare: Rare) -> u32 {
+    fn push(&mut self, row: Row, extras: Extras) -> u32 {
         let view = &mut *self.view;
         if view.chunks.last().is_none_or(|chunk| chunk.rows.len() >= CHUNK_ROWS) {
             make_room(&mut view.chunks, 1, usize::MAX);
             view.chunks.push(Arc::default());
         }
         let mut at = 0;
-        if let Some(chunk) = view.chunks.last_mut().map(|chunk| make_mut(chunk, &self.kit.held)) {
+        if let Some(chunk) = view.chunks.last_mut().map(|chunk| make_mut(chunk, &self.context.pins)) {
             at = chunk.rows.len();
             make_room(&mut chunk.rows, 4, CHUNK_ROWS);
             chunk.rows.push(row);
-            chunk.set_rare(at, rare);
+            chunk.set_extras(at, extras);
         }
         let index = (view.chunks.len().saturating_sub(1)) * CHUNK_ROWS + at;
         if let Some(topic) = Arc::make_mut(&mut view.topics).get_mut(row.topic as usize) {
             topic.rows += 1;
         }
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        self.index.remember(self.view, &self.kit.hasher, index);
+        self.index.remember(self.view, &self.context.hasher, index);
         index
     }
 
     fn pop(&mut self) {
         let view = &mut *self.view;
-        let Some(chunk) = view.chunks.last_mut().map(|chunk| make_mut(chunk, &self.kit.held)) else { return };
+        let Some(chunk) = view.chunks.last_mut().map(|chunk| make_mut(chunk, &self.context.pins)) else { return };
         chunk.rows.pop();
         let at = chunk.rows.len();
-        chunk.set_rare(at, Rare::default());
+        chunk.set_extras(at, Extras::default());
         if chunk.rows.is_empty() {
             view.chunks.pop();
         }
@@ -194,7 +194,7 @@ impl Group<'_> {
 
     /// Returns the index of a topic; adds it if it is new.
     fn topic(&mut self, name: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
-        if let Some(at) = self.index.topic(self.view, &self.kit.hasher, name) {
+        if let Some(at) = self.index.topic(self.view, &self.context.hasher, name) {
             return at;
         }
         let new = Topic { name: intern(name), rows: 0 };
@@ -211,7 +211,7 @@ impl Group<'_> {
             }
         }
         let at = u32::try_from(at).unwrap_or(u32::MAX);
-        self.index.remember_topic(self.view, &self.kit.hasher, at);
+        self.index.remember_topic(self.view, &self.context.hasher, at);
         at
     }
 
@@ -221,20 +221,20 @@ impl Group<'_> {
         let Some(topic) = topics.get_mut(at as usize) else { return };
         topic.rows = topic.rows.saturating_sub(1);
         if topic.rows == 0 {
-            self.index.forget_topic(&self.kit.hasher, &topic.name, at);
+            self.index.forget_topic(&self.context.hasher, &topic.name, at);
             topic.name = Name::from("");
         }
     }
 }
 
 /// Counts the parts of a removed group that readers still pin as retained.
-pub(in super::super) fn leave_group(view: &Arc<GroupView>, kit: &Kit) {
+pub(in super::super) fn retain_group(view: &Arc<GroupView>, context: &ShardContext) {
     // A view that readers pin also retains its chunks.
     let is_read = Arc::strong_count(view) > 1;
     for chunk in view.chunks.iter().filter(|chunk| is_read || Arc::strong_count(chunk) > 1) {
-        leave(chunk, &kit.held);
+        count_retained(chunk, &context.pins);
     }
     if is_read {
-        leave(view, &kit.held);
+        count_retained(view, &context.pins);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::{Assigned, GroupKind, GroupState, Member, Membership, More, NO_MORE, TopicRef};
+use super::{Assigned, GroupKind, GroupState, Member, MemberExtras, Membership, NO_EXTRAS, TopicRef};
 use crate::{
     decode::schema::{GroupMetadataValue, MemberMetadata},
     model::{Name, Revision},
@@ -51,10 +51,10 @@ fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &
     // v0 has no rebalance timeout and decodes it as -1; the session timeout applies.
     let rebalance_timeout =
         if member.rebalance_timeout < 0 { member.session_timeout } else { member.rebalance_timeout };
-    let more = More {
+    let extras = MemberExtras {
         instance_id: member.group_instance_id.map(intern),
         rack_id: subscription.and_then(|subscription| subscription.rack_id).map(intern),
-        ..NO_MORE.clone()
+        ..NO_EXTRAS.clone()
     };
     Member {
         member_id: Name::from(member.member_id),
@@ -65,6 +65,6 @@ fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &
         epoch: None,
         subscribed_topics: subscription.map(|subscription| subscription.topics.map(intern).into()),
         assigned: assigned.map(Into::into),
-        more: more.boxed(),
+        extras: extras.boxed(),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     GroupKind,
-    piece::{About, Current, Head, Holding, Piece, Topology},
+    record::{AssignmentEntry, CurrentAssignment, GroupEpochs, GroupRecord, MemberInfo, Topology},
 };
 use crate::{
     decode::{Record, schema::*, wire::Array},
@@ -12,143 +12,148 @@ use crate::{
 };
 
 /// Returns the group, protocol and content of a record of a type above 2; `None` for other records.
-pub fn piece<'a>(record: &Record<'a>, intern: &impl Fn(&str) -> Name) -> Option<(&'a str, GroupKind, Piece)> {
+pub fn group_record<'a>(
+    record: &Record<'a>,
+    intern: &impl Fn(&str) -> Name,
+) -> Option<(&'a str, GroupKind, GroupRecord)> {
     let group = record.group()?;
-    let piece = consumer(record, intern)
-        .map(|piece| (GroupKind::Consumer, piece))
-        .or_else(|| share(record, intern).map(|piece| (GroupKind::Share, piece)))
-        .or_else(|| streams(record, intern).map(|piece| (GroupKind::Streams, piece)));
-    piece.map(|(kind, piece)| (group, kind, piece))
+    let content = consumer(record, intern)
+        .map(|content| (GroupKind::Consumer, content))
+        .or_else(|| share(record, intern).map(|content| (GroupKind::Share, content)))
+        .or_else(|| streams(record, intern).map(|content| (GroupKind::Streams, content)));
+    content.map(|(kind, content)| (group, kind, content))
 }
 
-fn consumer(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece> {
+fn consumer(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<GroupRecord> {
     Some(match record {
-        Record::ConsumerGroupMetadata { value, .. } => Piece::Group(value.map(|of| head(of.value.epoch))),
+        Record::ConsumerGroupMetadata { value, .. } => GroupRecord::Group(value.map(|of| epochs(of.value.epoch))),
         Record::ConsumerGroupPartitionMetadata { value, .. } => {
-            Piece::TopicNames(value.map(|of| topic_names(of.value.topics, intern)))
+            GroupRecord::TopicNames(value.map(|of| topic_names(of.value.topics, intern)))
         }
         Record::ConsumerGroupMemberMetadata { key, value } => {
-            let about = value.map(|of| Arc::new(consumer_member(&of.value, intern)));
-            Piece::Member(intern(key.member_id), about)
+            let info = value.map(|of| Arc::new(consumer_member(&of.value, intern)));
+            GroupRecord::Member(intern(key.member_id), info)
         }
         Record::ConsumerGroupTargetAssignmentMetadata { value, .. } => {
-            Piece::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
+            GroupRecord::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
         }
         Record::ConsumerGroupTargetAssignmentMember { key, value } => {
-            Piece::Target(intern(key.member_id), value.map(|of| target(of.value.topic_partitions)))
+            GroupRecord::Target(intern(key.member_id), value.map(|of| target(of.value.topic_partitions)))
         }
         Record::ConsumerGroupCurrentMemberAssignment { key, value } => {
-            let held = |topics: Array<'_, TopicPartitions<'_>>| {
-                topics.map(|of| Holding::Topic(of.topic_id, of.partitions.to_vec()))
+            let owned = |topics: Array<'_, TopicPartitions<'_>>| {
+                topics.map(|of| AssignmentEntry::Topic(of.topic_id, of.partitions.to_vec()))
             };
-            let current = value.map(|of| Current {
+            let current = value.map(|of| CurrentAssignment {
                 epoch: of.value.member_epoch,
                 state: of.value.state,
-                assigned: held(of.value.assigned_partitions),
-                revoking: held(of.value.partitions_pending_revocation),
+                assigned: owned(of.value.assigned_partitions),
+                revoking: owned(of.value.partitions_pending_revocation),
             });
-            Piece::Current(intern(key.member_id), current.map(Arc::new))
+            GroupRecord::Current(intern(key.member_id), current.map(Arc::new))
         }
         Record::ConsumerGroupRegularExpression { key, value } => {
             let topics = value.map(|of| of.value.topics.iter().map(intern).collect());
-            Piece::Regex(intern(key.regular_expression), topics)
+            GroupRecord::Regex(intern(key.regular_expression), topics)
         }
         _ => return None,
     })
 }
 
-fn share(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece> {
+fn share(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<GroupRecord> {
     Some(match record {
-        Record::ShareGroupMetadata { value, .. } => Piece::Group(value.map(|of| head(of.value.epoch))),
+        Record::ShareGroupMetadata { value, .. } => GroupRecord::Group(value.map(|of| epochs(of.value.epoch))),
         Record::ShareGroupPartitionMetadata { value, .. } => {
-            Piece::TopicNames(value.map(|of| topic_names(of.value.topics, intern)))
+            GroupRecord::TopicNames(value.map(|of| topic_names(of.value.topics, intern)))
         }
         Record::ShareGroupStatePartitionMetadata { value, .. } => {
-            Piece::TopicNames(value.map(|of| state_topics(&of.value, intern)))
+            GroupRecord::TopicNames(value.map(|of| state_topics(&of.value, intern)))
         }
         Record::ShareGroupMemberMetadata { key, value } => {
-            let about = value.map(|of| About {
+            let info = value.map(|of| MemberInfo {
                 rack_id: of.value.rack_id.map(intern),
                 subscribed_topics: of.value.subscribed_topic_names.map(intern),
-                ..about(of.value.client_id, of.value.client_host, intern)
+                ..info(of.value.client_id, of.value.client_host, intern)
             });
-            Piece::Member(intern(key.member_id), about.map(Arc::new))
+            GroupRecord::Member(intern(key.member_id), info.map(Arc::new))
         }
         Record::ShareGroupTargetAssignmentMetadata { value, .. } => {
-            Piece::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
+            GroupRecord::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
         }
         Record::ShareGroupTargetAssignmentMember { key, value } => {
-            Piece::Target(intern(key.member_id), value.map(|of| target(of.value.topic_partitions)))
+            GroupRecord::Target(intern(key.member_id), value.map(|of| target(of.value.topic_partitions)))
         }
         Record::ShareGroupCurrentMemberAssignment { key, value } => {
-            let current = value.map(|of| Current {
+            let current = value.map(|of| CurrentAssignment {
                 epoch: of.value.member_epoch,
                 state: of.value.state,
-                assigned: holdings(of.value.assigned_partitions),
+                assigned: entries(of.value.assigned_partitions),
                 revoking: vec![],
             });
-            Piece::Current(intern(key.member_id), current.map(Arc::new))
+            GroupRecord::Current(intern(key.member_id), current.map(Arc::new))
         }
         _ => return None,
     })
 }
 
-fn streams(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece> {
+fn streams(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<GroupRecord> {
     Some(match record {
         Record::StreamsGroupMetadata { value, .. } => {
             let validated = |epoch: i32| (epoch >= 0).then_some(epoch);
-            Piece::Group(value.map(|of| Head {
+            GroupRecord::Group(value.map(|of| GroupEpochs {
                 validated_topology_epoch: validated(of.value.validated_topology_epoch),
-                ..head(of.value.epoch)
+                ..epochs(of.value.epoch)
             }))
         }
         Record::StreamsGroupMemberMetadata { key, value } => {
-            let about = value.map(|of| About {
+            let info = value.map(|of| MemberInfo {
                 instance_id: of.value.instance_id.map(intern),
                 rack_id: of.value.rack_id.map(intern),
                 rebalance_timeout_ms: known_timeout(of.value.rebalance_timeout_ms),
-                ..about(of.value.client_id, of.value.client_host, intern)
+                ..info(of.value.client_id, of.value.client_host, intern)
             });
-            Piece::Member(intern(key.member_id), about.map(Arc::new))
+            GroupRecord::Member(intern(key.member_id), info.map(Arc::new))
         }
         Record::StreamsGroupTargetAssignmentMetadata { value, .. } => {
-            Piece::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
+            GroupRecord::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
         }
         // Standby and warm-up tasks own no partitions: they only copy state.
         Record::StreamsGroupTargetAssignmentMember { key, value } => {
-            let task = |of: TaskTarget<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.to_vec());
-            Piece::Target(intern(key.member_id), value.map(|of| of.value.active_tasks.iter().map(task).collect()))
+            let task =
+                |of: TaskTarget<'_>| AssignmentEntry::Subtopology(intern(of.subtopology_id), of.partitions.to_vec());
+            GroupRecord::Target(intern(key.member_id), value.map(|of| of.value.active_tasks.iter().map(task).collect()))
         }
         Record::StreamsGroupCurrentMemberAssignment { key, value } => {
             let tasks = |tasks: Array<'_, TaskIds<'_>>| {
-                let task = |of: TaskIds<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.to_vec());
+                let task =
+                    |of: TaskIds<'_>| AssignmentEntry::Subtopology(intern(of.subtopology_id), of.partitions.to_vec());
                 tasks.map(task)
             };
-            let current = value.map(|of| Current {
+            let current = value.map(|of| CurrentAssignment {
                 epoch: of.value.member_epoch,
                 state: of.value.state,
                 assigned: tasks(of.value.active_tasks),
                 revoking: tasks(of.value.active_tasks_pending_revocation),
             });
-            Piece::Current(intern(key.member_id), current.map(Arc::new))
+            GroupRecord::Current(intern(key.member_id), current.map(Arc::new))
         }
         Record::StreamsGroupTopology { value, .. } => {
-            Piece::Topology(value.map(|of| Arc::new(topology(&of.value, intern))))
+            GroupRecord::Topology(value.map(|of| Arc::new(topology(&of.value, intern))))
         }
         _ => return None,
     })
 }
 
-fn head(epoch: i32) -> Head {
-    Head { epoch, validated_topology_epoch: None }
+fn epochs(epoch: i32) -> GroupEpochs {
+    GroupEpochs { epoch, validated_topology_epoch: None }
 }
 
 fn known_timeout(timeout: i32) -> Option<i32> {
     (timeout >= 0).then_some(timeout)
 }
 
-fn about(client_id: &str, client_host: &str, intern: &impl Fn(&str) -> Name) -> About {
-    About {
+fn info(client_id: &str, client_host: &str, intern: &impl Fn(&str) -> Name) -> MemberInfo {
+    MemberInfo {
         instance_id: None,
         rack_id: None,
         client_id: intern(client_id),
@@ -161,8 +166,8 @@ fn about(client_id: &str, client_host: &str, intern: &impl Fn(&str) -> Name) -> 
     }
 }
 
-fn consumer_member(of: &ConsumerGroupMemberMetadataValue<'_>, intern: &impl Fn(&str) -> Name) -> About {
-    About {
+fn consumer_member(of: &ConsumerGroupMemberMetadataValue<'_>, intern: &impl Fn(&str) -> Name) -> MemberInfo {
+    MemberInfo {
         instance_id: of.instance_id.map(intern),
         rack_id: of.rack_id.map(intern),
         subscribed_topics: of.subscribed_topic_names.map(intern),
@@ -171,16 +176,16 @@ fn consumer_member(of: &ConsumerGroupMemberMetadataValue<'_>, intern: &impl Fn(&
         server_assignor: of.server_assignor.map(intern),
         session_timeout_ms: of.classic_member_metadata.map(|classic| classic.session_timeout_ms),
         rebalance_timeout_ms: known_timeout(of.rebalance_timeout_ms),
-        ..about(of.client_id, of.client_host, intern)
+        ..info(of.client_id, of.client_host, intern)
     }
 }
 
-fn holdings(topics: Array<'_, TopicPartition<'_>>) -> Vec<Holding> {
-    topics.map(|of| Holding::Topic(of.topic_id, of.partitions.to_vec()))
+fn entries(topics: Array<'_, TopicPartition<'_>>) -> Vec<AssignmentEntry> {
+    topics.map(|of| AssignmentEntry::Topic(of.topic_id, of.partitions.to_vec()))
 }
 
-fn target(topics: Array<'_, TopicPartition<'_>>) -> Arc<[Holding]> {
-    holdings(topics).into()
+fn target(topics: Array<'_, TopicPartition<'_>>) -> Arc<[AssignmentEntry]> {
+    entries(topics).into()
 }
 
 fn topic_names(topics: Array<'_, TopicMetadata<'_>>, intern: &impl Fn(&str) -> Name) -> Arc<[(Uuid, Name)]> {

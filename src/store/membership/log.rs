@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{GroupKind, Membership, modern::Modern, piece::Piece};
+use super::{GroupKind, Membership, next_generation::NextGeneration, record::GroupRecord};
 use crate::model::Revision;
 
 /// Membership by the records of one group; empty for a simple group. Cheap to clone and small, because most groups have
@@ -17,7 +17,7 @@ pub struct Members {
 #[derive(Clone, Debug, Default)]
 struct Others {
     /// At most one per protocol; nearly always one in total.
-    modern: Vec<Modern>,
+    next_generation: Vec<NextGeneration>,
     current: OnceLock<Option<Arc<Membership>>>,
 }
 
@@ -37,21 +37,21 @@ impl Members {
     }
 
     /// Applies a record of a next-generation group.
-    pub fn apply(&mut self, kind: GroupKind, piece: Piece, revision: Revision) {
+    pub fn apply(&mut self, kind: GroupKind, record: GroupRecord, revision: Revision) {
         let others = Arc::make_mut(self.others.get_or_insert_default());
         others.current = OnceLock::new();
-        match others.modern.iter_mut().find(|modern| modern.kind == kind) {
-            Some(modern) => modern.apply(piece, revision),
+        match others.next_generation.iter_mut().find(|next_generation| next_generation.kind == kind) {
+            Some(next_generation) => next_generation.apply(record, revision),
             // A tombstone of a group that compaction has removed; this is normal (KAFKA-17306).
-            None if piece.is_tombstone() => {}
+            None if record.is_tombstone() => {}
             None => {
-                let mut modern = Modern::new(kind);
-                modern.apply(piece, revision);
-                others.modern.push(modern);
+                let mut next_generation = NextGeneration::new(kind);
+                next_generation.apply(record, revision);
+                others.next_generation.push(next_generation);
             }
         }
-        others.modern.retain(|modern| !modern.is_empty());
-        if others.modern.is_empty() {
+        others.next_generation.retain(|next_generation| !next_generation.is_empty());
+        if others.next_generation.is_empty() {
             self.others = None;
         }
     }
@@ -62,15 +62,20 @@ impl Members {
     pub fn current(&self) -> Option<&Arc<Membership>> {
         match &self.others {
             None => self.classic.as_ref(),
-            Some(others) => others.current.get_or_init(|| self.newest(&others.modern)).as_ref(),
+            Some(others) => others.current.get_or_init(|| self.newest(&others.next_generation)).as_ref(),
         }
     }
 
-    fn newest(&self, modern: &[Modern]) -> Option<Arc<Membership>> {
-        let modern = modern.iter().filter(|modern| modern.is_group()).max_by_key(|modern| modern.revision());
-        match (&self.classic, modern) {
-            (Some(classic), Some(modern)) if modern.revision() < classic.revision => Some(Arc::clone(classic)),
-            (_, Some(modern)) => Some(Arc::new(modern.membership())),
+    fn newest(&self, next_generation: &[NextGeneration]) -> Option<Arc<Membership>> {
+        let next_generation = next_generation
+            .iter()
+            .filter(|next_generation| next_generation.is_group())
+            .max_by_key(|next_generation| next_generation.revision());
+        match (&self.classic, next_generation) {
+            (Some(classic), Some(next_generation)) if next_generation.revision() < classic.revision => {
+                Some(Arc::clone(classic))
+            }
+            (_, Some(next_generation)) => Some(Arc::new(next_generation.membership())),
             (classic, None) => classic.clone(),
         }
     }

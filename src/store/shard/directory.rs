@@ -11,8 +11,8 @@ use arc_swap::ArcSwapOption;
 use hashbrown::HashTable;
 
 use super::super::{
-    group::{Entry, Group, GroupView, Index, Kit, ReadAhead, leave_group},
-    held::{Mark, Version, make_mut},
+    group::{Entry, Group, GroupView, Index, ReadAhead, ShardContext, retain_group},
+    pins::{RetainedMark, Version, make_mut},
 };
 use crate::model::Name;
 
@@ -22,7 +22,7 @@ const BLOCK: usize = 64;
 #[derive(Clone, Debug, Default)]
 struct Block {
     groups: Vec<Arc<GroupView>>,
-    mark: Mark,
+    retained_mark: RetainedMark,
 }
 
 impl Version for Block {
@@ -30,8 +30,8 @@ impl Version for Block {
         self.groups.capacity() * size_of::<Arc<GroupView>>()
     }
 
-    fn mark(&self) -> &Mark {
-        &self.mark
+    fn retained_mark(&self) -> &RetainedMark {
+        &self.retained_mark
     }
 }
 
@@ -88,9 +88,9 @@ fn view(blocks: &[Arc<Block>], at: u32) -> Option<&Arc<GroupView>> {
 }
 
 /// Returns a group in a block, which is made writable.
-fn slot<'a>(blocks: &'a mut [Arc<Block>], kit: &Kit, at: u32) -> Option<&'a mut Arc<GroupView>> {
+fn slot<'a>(blocks: &'a mut [Arc<Block>], context: &ShardContext, at: u32) -> Option<&'a mut Arc<GroupView>> {
     let at = at as usize;
-    make_mut(blocks.get_mut(at / BLOCK)?, &kit.held).groups.get_mut(at % BLOCK)
+    make_mut(blocks.get_mut(at / BLOCK)?, &context.pins).groups.get_mut(at % BLOCK)
 }
 
 impl Directory {
@@ -119,12 +119,12 @@ impl Directory {
     }
 
     /// Returns the index of a group.
-    pub(super) fn find(&self, kit: &Kit, id: &str) -> Option<u32> {
+    pub(super) fn find(&self, context: &ShardContext, id: &str) -> Option<u32> {
         let is = |at: &u32| view(&self.blocks, *at).is_some_and(|group| &*group.id == id);
         if is(&self.last) {
             return Some(self.last);
         }
-        self.by_id.find(kit.hasher.hash_one(id), is).copied()
+        self.by_id.find(context.hasher.hash_one(id), is).copied()
     }
 
     pub(super) fn view(&self, at: u32) -> Option<&Arc<GroupView>> {
@@ -132,81 +132,87 @@ impl Directory {
     }
 
     /// Returns the committed offset of a key, and its position in the group.
-    pub(super) fn get(&self, kit: &Kit, at: u32, topic: &str, partition: i32) -> Option<(usize, Entry<'_>)> {
+    pub(super) fn get(
+        &self,
+        context: &ShardContext,
+        at: u32,
+        topic: &str,
+        partition: i32,
+    ) -> Option<(usize, Entry<'_>)> {
         let (view, index) = (self.view(at)?, self.indexes.get(at as usize)?);
-        let row = index.find(view, &kit.hasher, topic, partition)?;
+        let row = index.find(view, &context.hasher, topic, partition)?;
         Some((row as usize, view.entry(row)?))
     }
 
     /// Returns a group to be changed.
-    pub(super) fn group_mut<'a>(&'a mut self, kit: &'a Kit, at: u32) -> Option<Group<'a>> {
-        let view = make_mut(slot(&mut self.blocks, kit, at)?, &kit.held);
-        Some(Group { view, index: self.indexes.get_mut(at as usize)?, kit })
+    pub(super) fn group_mut<'a>(&'a mut self, context: &'a ShardContext, at: u32) -> Option<Group<'a>> {
+        let view = make_mut(slot(&mut self.blocks, context, at)?, &context.pins);
+        Some(Group { view, index: self.indexes.get_mut(at as usize)?, context })
     }
 
     /// Returns the index of a group; adds the group if it is new.
-    pub(super) fn enter(&mut self, kit: &Kit, id: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
-        let at = self.find(kit, id).unwrap_or_else(|| self.add(kit, intern(id)));
+    pub(super) fn enter(&mut self, context: &ShardContext, id: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
+        let at = self.find(context, id).unwrap_or_else(|| self.add(context, intern(id)));
         self.last = at;
         at
     }
 
-    fn add(&mut self, kit: &Kit, id: Name) -> u32 {
+    fn add(&mut self, context: &ShardContext, id: Name) -> u32 {
         let at = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let hash = kit.hasher.hash_one(&*id);
+        let hash = context.hasher.hash_one(&*id);
         if self.len().is_multiple_of(BLOCK) {
             self.blocks.push(Arc::default());
         }
-        kit.copies.add(&id, kit.epoch);
+        context.copies.add(&id, context.epoch);
         if let Some(block) = self.blocks.last_mut() {
-            make_mut(block, &kit.held).groups.push(Arc::new(GroupView::new(id)));
+            make_mut(block, &context.pins).groups.push(Arc::new(GroupView::new(id)));
         }
         self.indexes.push(Index::default());
         self.forget_order();
         let blocks = &self.blocks;
-        self.by_id.insert_unique(hash, at, |at| id_hash(kit, blocks, *at));
+        self.by_id.insert_unique(hash, at, |at| id_hash(context, blocks, *at));
         at
     }
 
     /// Removes the group if it has neither offsets nor members.
-    pub(super) fn drop_if_gone(&mut self, kit: &Kit, id: &str) {
-        let Some(at) = self.find(kit, id) else { return };
+    pub(super) fn drop_if_gone(&mut self, context: &ShardContext, id: &str) {
+        let Some(at) = self.find(context, id) else { return };
         if !self.view(at).is_some_and(|group| group.is_gone()) {
             return;
         }
         let Some(last) = self.len().checked_sub(1).and_then(|last| u32::try_from(last).ok()) else { return };
-        kit.copies.remove(id, kit.epoch);
+        context.copies.remove(id, context.epoch);
         if let Some(group) = self.view(at) {
-            leave_group(group, kit);
+            retain_group(group, context);
         }
-        self.unlink(kit, at);
+        self.unlink(context, at);
         if at != last {
-            self.unlink(kit, last);
+            self.unlink(context, last);
         }
         self.indexes.swap_remove(at as usize);
-        let moved = self.blocks.last_mut().and_then(|block| make_mut(block, &kit.held).groups.pop());
+        let moved = self.blocks.last_mut().and_then(|block| make_mut(block, &context.pins).groups.pop());
         self.blocks.pop_if(|block| block.groups.is_empty());
         if at != last {
-            if let (Some(slot), Some(moved)) = (slot(&mut self.blocks, kit, at), moved) {
+            if let (Some(slot), Some(moved)) = (slot(&mut self.blocks, context, at), moved) {
                 *slot = moved;
             }
             let blocks = &self.blocks;
-            self.by_id.insert_unique(id_hash(kit, blocks, at), at, |at| id_hash(kit, blocks, *at));
+            self.by_id.insert_unique(id_hash(context, blocks, at), at, |at| id_hash(context, blocks, *at));
         }
         self.forget_order();
         self.last = 0;
     }
 
     /// Counts all groups that readers still pin as retained, and removes them from the index of copies.
-    pub(super) fn leave(&self, kit: &Kit) {
+    pub(super) fn release(&self, context: &ShardContext) {
         for group in self.views() {
-            kit.copies.remove(&group.id, kit.epoch);
-            leave_group(group, kit);
+            context.copies.remove(&group.id, context.epoch);
+            retain_group(group, context);
         }
     }
 
-    fn unlink(&mut self, kit: &Kit, at: u32) {
-        if let Ok(entry) = self.by_id.find_entry(id_hash(kit, &self.blocks, at), |&other| other == at) {
+    fn unlink(&mut self, context: &ShardContext, at: u32) {
+        if let Ok(entry) = self.by_id.find_entry(id_hash(context, &self.blocks, at), |&other| other == at) {
             entry.remove();
         }
     }
@@ -232,8 +238,8 @@ impl Directory {
     }
 }
 
-fn id_hash(kit: &Kit, blocks: &[Arc<Block>], at: u32) -> u64 {
-    view(blocks, at).map_or(0, |group| kit.hasher.hash_one(&*group.id))
+fn id_hash(context: &ShardContext, blocks: &[Arc<Block>], at: u32) -> u64 {
+    view(blocks, at).map_or(0, |group| context.hasher.hash_one(&*group.id))
 }
 
 impl Groups {
@@ -258,8 +264,9 @@ impl Groups {
     /// Returns the bytes that only readers retain.
     #[must_use]
     pub fn retained(&self) -> usize {
-        let block =
-            |block: &Arc<Block>| block.mark.bytes() + block.groups.iter().map(|group| group.retained()).sum::<usize>();
+        let block = |block: &Arc<Block>| {
+            block.retained_mark.bytes() + block.groups.iter().map(|group| group.retained()).sum::<usize>()
+        };
         self.blocks.iter().map(block).sum()
     }
 

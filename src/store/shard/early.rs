@@ -57,7 +57,7 @@ impl Shard {
     pub fn show_early(&self, event: &Event<'_>) -> bool {
         let (topic, partition) = match &event.kind {
             EventKind::Commit { topic, partition, .. } | EventKind::Delete { topic, partition } => (*topic, *partition),
-            EventKind::Classic(_) | EventKind::Piece(..) => return false,
+            EventKind::Classic(_) | EventKind::GroupRecord(..) => return false,
         };
         let now = self.moment();
         let mut state = self.write();
@@ -69,9 +69,9 @@ impl Shard {
             // The latest answer of the coordinator wins, even if its record has a lower offset.
             Some(early) => early.revision = event.revision,
             None => {
-                let at = state.groups.find(&self.kit, event.group);
-                let known = at.and_then(|at| state.groups.get(&self.kit, at, topic, partition));
-                let by_reader = known.map(|(_, entry)| Stored { row: *entry.row, rare: entry.rare.cloned() });
+                let at = state.groups.find(&self.context, event.group);
+                let known = at.and_then(|at| state.groups.get(&self.context, at, topic, partition));
+                let by_reader = known.map(|(_, entry)| Stored { row: *entry.row, extras: entry.extras.cloned() });
                 let key = (self.names.intern(event.group), self.names.intern(topic), partition);
                 state.ahead.keys.insert(key, Early { revision: event.revision, by_reader });
             }
@@ -87,8 +87,8 @@ impl Shard {
         if revision < state.read_to || revision < self.applied() {
             return;
         }
-        let Some(place) = state.groups.find(&self.kit, group) else { return };
-        let Some(mut group) = state.groups.group_mut(&self.kit, place) else { return };
+        let Some(place) = state.groups.find(&self.context, group) else { return };
+        let Some(mut group) = state.groups.group_mut(&self.context, place) else { return };
         let since = group.view.members_stale_since().map_or(at, |since| since.min(at));
         group.set_members_stale_since(Some(since));
         let id = Name::clone(&group.view.id);
@@ -107,7 +107,7 @@ impl Shard {
                 (*topic, *partition, Some(Stored::of(commit, *partition, event.revision, now.ticks)))
             }
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
-            EventKind::Classic(_) | EventKind::Piece(..) => return false,
+            EventKind::Classic(_) | EventKind::GroupRecord(..) => return false,
         };
         let key = Key(event.group, topic, partition);
         let Some(early) = state.ahead.keys.get_mut(&key) else { return false };
@@ -139,8 +139,8 @@ impl Shard {
         }
         let shown: Vec<_> = state.ahead.members.extract_if(|_, last| *last < reached).collect();
         for (id, _) in shown {
-            let at = state.groups.find(&self.kit, &id);
-            if let Some(mut group) = at.and_then(|at| state.groups.group_mut(&self.kit, at)) {
+            let at = state.groups.find(&self.context, &id);
+            if let Some(mut group) = at.and_then(|at| state.groups.group_mut(&self.context, at)) {
                 group.set_members_stale_since(None);
             }
         }
@@ -153,7 +153,7 @@ impl Shard {
                 self.commit(state, event, (topic, *partition), commit, now, true);
             }
             EventKind::Delete { topic, partition } => self.delete(state, event, (topic, *partition), now, true),
-            EventKind::Classic(_) | EventKind::Piece(..) => {}
+            EventKind::Classic(_) | EventKind::GroupRecord(..) => {}
         }
     }
 }

@@ -7,9 +7,9 @@ use hashbrown::HashSet;
 use super::super::{
     commits::Rings,
     event::ShardKey,
-    group::{Rare, Row},
-    held::Retains,
+    group::{Extras, Row},
     membership::log::Members,
+    pins::Retains,
 };
 use super::directory::Groups;
 use crate::{
@@ -45,7 +45,7 @@ pub struct FoundEntry {
     /// The commit.
     pub row: Row,
     /// The extras, if any.
-    pub rare: Option<Rare>,
+    pub extras: Option<Extras>,
 }
 
 impl Retains for ShardView {

@@ -18,7 +18,7 @@ impl Shard {
             EventKind::Commit { topic, partition, commit } => {
                 Some(Replayed { topic, partition: *partition, commit, revision: event.revision })
             }
-            EventKind::Delete { .. } | EventKind::Classic(_) | EventKind::Piece(..) => None,
+            EventKind::Delete { .. } | EventKind::Classic(_) | EventKind::GroupRecord(..) => None,
         });
         let new = group.replay(commits, now.wall, |name| self.names.intern(name));
         state.groups.count_new(new);

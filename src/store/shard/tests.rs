@@ -10,7 +10,7 @@ fn shard() -> Shard {
     let source = SourceId { cluster: "c".into(), name: "own".into() };
     let key = ShardKey { source, kind: SourceKind::Log, number: 0 };
     let limits = Limits { commits_kept: 1000, watch_queue: 16 };
-    Shard::new(key, Kit::default(), Arc::default(), Clock::manual(1_000), limits)
+    Shard::new(key, ShardContext::default(), Arc::default(), Clock::manual(1_000), limits)
 }
 
 fn commit(revision: i64, group: &str, partition: i32, offset: i64) -> Event<'_> {
@@ -307,35 +307,35 @@ fn what_only_a_pin_holds_is_counted_until_it_is_gone() {
     let shard = shard();
     let all: Vec<_> = (0..3000).map(|partition| commit(partition.into(), "g", partition, 1)).collect();
     shard.apply(&all, Revision(0));
-    let held = Arc::clone(&shard.kit.held);
+    let pins = Arc::clone(&shard.context.pins);
     let (first, second) = (shard.pin(), shard.pin());
-    assert_eq!(held.bytes(), 0, "the shard shares them");
+    assert_eq!(pins.bytes(), 0, "the shard shares them");
     shard.apply(&[commit(3001, "g", 5, 2), commit(3002, "g", 6, 2)], Revision(0));
     let chunk = CHUNK_ROWS * size_of::<Row>();
-    let one = held.bytes();
+    let one = pins.bytes();
     assert!((chunk..chunk + 1024).contains(&one), "one chunk and the group's list of chunks: {one}");
     let third = shard.pin();
     shard.apply(&[commit(3003, "g", 7, 3)], Revision(0));
-    assert!((one + chunk..2 * (chunk + 1024)).contains(&held.bytes()));
+    assert!((one + chunk..2 * (chunk + 1024)).contains(&pins.bytes()));
     drop(first);
     drop(third);
-    assert_eq!(held.bytes(), one, "the second view still pins it");
+    assert_eq!(pins.bytes(), one, "the second view still pins it");
     drop(second);
-    assert_eq!(held.bytes(), 0);
+    assert_eq!(pins.bytes(), 0);
 }
 
 #[test]
 fn a_shard_that_is_gone_is_all_its_readers() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1), commit(1, "h", 0, 1)], Revision(0));
-    let (view, held) = (shard.pin(), Arc::clone(&shard.kit.held));
+    let (view, pins) = (shard.pin(), Arc::clone(&shard.context.pins));
     shard.apply(&[delete(2, "h", 0)], Revision(0));
-    let deleted = held.bytes();
+    let deleted = pins.bytes();
     assert!(deleted > 0);
     drop(shard);
-    assert!(held.bytes() > deleted);
+    assert!(pins.bytes() > deleted);
     drop(view);
-    assert_eq!(held.bytes(), 0);
+    assert_eq!(pins.bytes(), 0);
 }
 
 #[test]
@@ -360,9 +360,9 @@ fn a_view_that_nobody_reads_makes_no_copies() {
     let before = group(&shard);
     drop(shard.pin());
     shard.apply(&[commit(1, "g", 0, 2)], Revision(0));
-    assert_eq!((group(&shard), shard.kit.held.bytes()), (before, 0));
+    assert_eq!((group(&shard), shard.context.pins.bytes()), (before, 0));
     drop(shard.pin());
-    let held = Arc::clone(&shard.kit.held);
+    let pins = Arc::clone(&shard.context.pins);
     drop(shard);
-    assert_eq!(held.bytes(), 0);
+    assert_eq!(pins.bytes(), 0);
 }

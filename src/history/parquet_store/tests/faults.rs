@@ -167,13 +167,13 @@ struct SampledCluster {
 impl SampledCluster {
     fn new(history_store: Arc<ParquetStore>) -> Self {
         let lab = lab(usize::MAX);
-        lab.cluster().set_older(Box::new(Arc::clone(&history_store)));
+        lab.cluster().set_history_store(Box::new(Arc::clone(&history_store)));
         let writer = SampleWriter::new(Arc::clone(&history_store), Arc::clone(&lab.store));
         Self { lab, history_store, writer, offset: 0 }
     }
 
     /// Commits, takes a sample and runs the writer, a minute later. Returns the status of the archive.
-    fn minute(&mut self) -> OlderStatus {
+    fn minute(&mut self) -> HistoryStoreStatus {
         self.offset += 1;
         self.lab.commit("g", KEY, self.offset);
         self.lab.clock.advance(50_000);
@@ -194,7 +194,7 @@ impl SampledCluster {
     /// Returns the committed offsets in the store.
     fn stored(&self) -> Vec<Option<i64>> {
         let source = self.lab.cluster().own.id.clone();
-        let read = read(&self.history_store, Question { source, ..question(0..=Millis::MAX) });
+        let read = read(&self.history_store, SampleRequest { source, ..question(0..=Millis::MAX) });
         read.into_iter().next().map(|(_, _, values)| values).unwrap_or_default()
     }
 }
@@ -228,7 +228,7 @@ fn a_failure_is_reported_until_the_same_operation_succeeds() {
     assert!(error.starts_with("merging and deleting default: ") && error.contains("denied"), "{error}");
     assert_eq!(status.files, 1, "writing still works");
     let source = sampled.lab.cluster().own.id.clone();
-    assert!(sampled.history_store.ask(Question { source, ..question(0..=Millis::MAX) }).unwrap().is_none());
+    assert!(sampled.history_store.ask(SampleRequest { source, ..question(0..=Millis::MAX) }).unwrap().is_none());
     store.full.store(true, Ordering::Relaxed);
     let error = sampled.error();
     for work in ["reading default: ", "writing default: ", "merging and deleting default: "] {
@@ -266,7 +266,7 @@ fn a_hanging_store_does_not_exceed_the_deadline() {
     let history_store = history_store(dir.path());
     Faulty::of(&history_store).silent.store(true, Ordering::Relaxed);
     let bounds = Bounds { cancel: CancelHandle::within(Duration::from_millis(50)), budget: None };
-    let stopped = history_store.ask(Question { bounds, ..question(0..=1) });
+    let stopped = history_store.ask(SampleRequest { bounds, ..question(0..=1) });
     assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
 }
 

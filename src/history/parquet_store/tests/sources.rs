@@ -38,7 +38,7 @@ fn put_bytes(history_store: &Arc<ParquetStore>, file: &folder::SampleFile, bytes
 }
 
 fn committed(history_store: &Arc<ParquetStore>, source: SourceId) -> Vec<Option<i64>> {
-    let read = read(history_store, Question { source, ..question(0..=Millis::MAX) });
+    let read = read(history_store, SampleRequest { source, ..question(0..=Millis::MAX) });
     read.into_iter().flat_map(|(.., values)| values).collect()
 }
 
@@ -91,7 +91,7 @@ proptest! {
         for round in 0..3 {
             for (source, own) in &expected {
                 let source = source.clone();
-                let found = ask(&history_store, Question { source, ..question(START..=START + 10) }).1;
+                let found = ask(&history_store, SampleRequest { source, ..question(START..=START + 10) }).1;
                 prop_assert_eq!(&found.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect::<Vec<_>>(), own);
             }
             compact(&history_store, START + HOUR + 300_000 + round);
@@ -132,7 +132,7 @@ fn a_file_without_the_source_column_belongs_to_the_cluster() {
     put_bytes(&history_store, &folder::SampleFile::new(&redis(), START, START), without(whole));
     assert_eq!(committed(&history_store, source()), [Some(1), Some(2)]);
     let groups = Some(vec!["h".to_owned()]);
-    let read = read(&history_store, Question { groups, ..question(START..=START) });
+    let read = read(&history_store, SampleRequest { groups, ..question(START..=START) });
     assert_eq!(read, [("h".to_owned(), 0, vec![Some(2)])], "its columns have other indexes");
     assert_eq!(committed(&history_store, redis()), []);
     assert_eq!(history_store.status().unreadable, 1, "without the column, the file is not of the source in its name");
@@ -153,7 +153,7 @@ fn samples_of_each_source_are_stored_separately() {
     let history_store = history_store(dir.path());
     let mut lab = lab(usize::MAX);
     let cluster = lab.cluster();
-    cluster.set_older(Box::new(Arc::clone(&history_store)));
+    cluster.set_history_store(Box::new(Arc::clone(&history_store)));
     let id = SourceId { cluster: Name::clone(&cluster.name), name: "redis".into() };
     let added = Arc::new(Source::new((id, "redis".into()), Kind::Table, Arc::new(Silent), &lab.clock));
     lab.store.add_source(&cluster, Arc::clone(&added));

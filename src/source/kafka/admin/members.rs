@@ -3,7 +3,7 @@
 use super::super::ffi::{DescribedGroup, DescribedMember, NamedGroup};
 use crate::{
     model::{Name, Revision},
-    store::membership::{Assigned, GroupKind, GroupState, Membership, Told, ToldMember, TopicRef},
+    store::membership::{Assigned, GroupDescription, GroupKind, GroupState, MemberDescription, Membership, TopicRef},
 };
 
 /// Returns the membership that a coordinator described, or `None` for a group that has offsets only.
@@ -16,12 +16,12 @@ pub(super) fn membership(
         return None;
     }
     let kind = if group.is_next_generation { GroupKind::Consumer } else { GroupKind::Classic };
-    let mut members: Vec<ToldMember> = group.members.iter().map(|each| member(each, intern)).collect();
+    let mut members: Vec<MemberDescription> = group.members.iter().map(|each| member(each, intern)).collect();
     members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
     let protocol = (!group.assignor.is_empty()).then(|| intern(&group.assignor));
-    let told = Told {
+    let told = GroupDescription {
         kind,
-        state: GroupState::told(&group.state),
+        state: GroupState::parse(&group.state),
         // librdkafka describes only groups of this protocol type.
         protocol_type: Some(intern("consumer")),
         protocol,
@@ -38,9 +38,9 @@ pub(super) fn of_other_protocol(group: &NamedGroup, revision: Revision) -> Optio
         "streams" => GroupKind::Streams,
         _ => GroupKind::Classic,
     };
-    let told = Told {
+    let told = GroupDescription {
         kind,
-        state: GroupState::told(&group.state),
+        state: GroupState::parse(&group.state),
         protocol_type: Some(Name::from(&*group.protocol_type)),
         protocol: None,
         members: None,
@@ -48,8 +48,8 @@ pub(super) fn of_other_protocol(group: &NamedGroup, revision: Revision) -> Optio
     Some(told.membership(revision))
 }
 
-fn member(member: &DescribedMember, intern: &impl Fn(&str) -> Name) -> ToldMember {
-    ToldMember {
+fn member(member: &DescribedMember, intern: &impl Fn(&str) -> Name) -> MemberDescription {
+    MemberDescription {
         member_id: Name::from(&*member.member_id),
         instance_id: member.instance_id.as_deref().map(intern),
         client_id: intern(&member.client_id),

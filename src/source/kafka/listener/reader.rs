@@ -272,8 +272,8 @@ impl Applier<'_> {
             }
             Ok(record) => {
                 let intern = |text: &str| self.writer.names().intern(text);
-                let (group, kind, piece) = membership::decoded::piece(&record, &intern)?;
-                (group, EventKind::Piece(kind, Box::new(piece)))
+                let (group, kind, piece) = membership::decoded::group_record(&record, &intern)?;
+                (group, EventKind::GroupRecord(kind, Box::new(piece)))
             }
             Err(error) => {
                 shard.progress.decode_error(error.fault());
@@ -289,7 +289,7 @@ impl Applier<'_> {
         let is_included = config.groups.accepts(group)
             && match &kind {
                 EventKind::Commit { topic, .. } | EventKind::Delete { topic, .. } => config.topics.accepts(topic),
-                EventKind::Classic(_) | EventKind::Piece(..) => true,
+                EventKind::Classic(_) | EventKind::GroupRecord(..) => true,
             };
         is_included.then_some(Event { revision, at, group, kind })
     }

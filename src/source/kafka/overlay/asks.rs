@@ -376,7 +376,7 @@ fn is_known(shard: &Shard, group: &str, key: &TopicPartition, answer: Option<&Co
     let entry = shard.get(group, &key.0, key.1).and_then(|found| found.entry);
     match (&entry, answer) {
         (None, None) => true,
-        (Some(ours), Some(answer)) => answer.is(&ours.row, ours.rare.as_ref()),
+        (Some(ours), Some(answer)) => answer.is(&ours.row, ours.extras.as_ref()),
         _ => false,
     }
 }

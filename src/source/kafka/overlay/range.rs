@@ -42,8 +42,8 @@ pub(super) struct Kept {
 
 impl Kept {
     fn bytes(&self) -> usize {
-        let rare = self.commit.as_ref().and_then(|commit| commit.rare.as_ref());
-        size_of::<Self>() + OVERHEAD + rare.and_then(|rare| rare.metadata.as_ref()).map_or(0, |text| text.len())
+        let extras = self.commit.as_ref().and_then(|commit| commit.extras.as_ref());
+        size_of::<Self>() + OVERHEAD + extras.and_then(|extras| extras.metadata.as_ref()).map_or(0, |text| text.len())
     }
 
     /// As the reader would bring it.
@@ -58,7 +58,7 @@ impl Kept {
     fn is(&self, answer: Option<&Committed>) -> bool {
         match (&self.commit, answer) {
             (None, None) => true,
-            (Some(commit), Some(answer)) => answer.is(&commit.row, commit.rare.as_ref()),
+            (Some(commit), Some(answer)) => answer.is(&commit.row, commit.extras.as_ref()),
             _ => false,
         }
     }
@@ -131,7 +131,7 @@ impl Range {
                 (*topic, *partition, Some(Stored::of(commit, *partition, event.revision, 0)))
             }
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
-            EventKind::Classic(_) | EventKind::Piece(..) => return 0,
+            EventKind::Classic(_) | EventKind::GroupRecord(..) => return 0,
         };
         let kept = Kept { log_offset: event.revision.0, at: event.at, commit };
         let bytes = kept.bytes();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     history::tests::{Lab, lab},
-    store::older::{Budget as _, FixedBudget},
+    store::history_store::{Budget as _, FixedBudget},
 };
 
 const KEYS: i32 = 100;

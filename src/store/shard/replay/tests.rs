@@ -8,7 +8,7 @@ use crate::{
     model::{Revision, SourceId, SourceKind},
     store::{
         event::ShardKey,
-        group::{Commit, Kit, Rare},
+        group::{Commit, Extras, ShardContext},
         shard::{Groups, Limits},
     },
 };
@@ -64,10 +64,10 @@ fn shard() -> Shard {
     let source = SourceId { cluster: "c".into(), name: "own".into() };
     let key = ShardKey { source, kind: SourceKind::Log, number: 0 };
     let limits = Limits { commits_kept: 0, watch_queue: 1 };
-    Shard::new(key, Kit::default(), Arc::default(), Clock::manual(1_000), limits)
+    Shard::new(key, ShardContext::default(), Arc::default(), Clock::manual(1_000), limits)
 }
 
-type Contents = BTreeMap<(String, String, i32), ([i64; 5], Option<Rare>)>;
+type Contents = BTreeMap<(String, String, i32), ([i64; 5], Option<Extras>)>;
 
 fn contents(groups: &Groups) -> Contents {
     let entries = groups.iter().flat_map(|group| group.entries().map(|entry| (group.id.to_string(), entry)));
@@ -75,7 +75,7 @@ fn contents(groups: &Groups) -> Contents {
         let row = *entry.row;
         let what =
             [row.committed_offset, row.committed_at, row.revision.0, row.leader_epoch.into(), row.interval_ms.into()];
-        ((group, entry.topic.to_string(), row.partition), (what, entry.rare.cloned()))
+        ((group, entry.topic.to_string(), row.partition), (what, entry.extras.cloned()))
     };
     entries.map(of).collect()
 }

@@ -2,14 +2,14 @@ use super::*;
 use crate::{
     clock::Clock,
     model::{SourceId, SourceKind},
-    store::{event::ShardKey, group::Kit, shard::Limits},
+    store::{event::ShardKey, group::ShardContext, shard::Limits},
 };
 
 fn shard(number: i32) -> Arc<Shard> {
     let source = SourceId { cluster: "c".into(), name: "kafka".into() };
     let key = ShardKey { source, kind: SourceKind::Log, number };
     let limits = Limits { commits_kept: 1, watch_queue: 1 };
-    Arc::new(Shard::new(key, Kit::default(), Arc::default(), Clock::manual(0), limits))
+    Arc::new(Shard::new(key, ShardContext::default(), Arc::default(), Clock::manual(0), limits))
 }
 
 #[test]

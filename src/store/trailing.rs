@@ -11,21 +11,21 @@ use parking_lot::Mutex;
 use crate::model::Name;
 
 /// Longest gap between a committed offset and a log end that is checked for markers, in offsets: a few transactions.
-pub const LONGEST: i64 = 8;
+pub const LONGEST_GAP: i64 = 8;
 /// Maximum number of gaps per source that wait to be checked.
 const WAITING: usize = 1000;
 
 /// A short gap before the log end of a partition, as (topic, partition, committed offset).
-pub type Tail = (Name, i32, i64);
+pub type Gap = (Name, i32, i64);
 
 /// The gaps that wait to be checked, by source: short ones in partitions that do not grow.
 #[derive(Debug, Default)]
-pub struct Tails(Mutex<BTreeMap<Name, BTreeSet<Tail>>>);
+pub struct UncheckedGaps(Mutex<BTreeMap<Name, BTreeSet<Gap>>>);
 
-impl Tails {
+impl UncheckedGaps {
     /// Replaces the waiting gaps of a source, up to the limit.
-    pub fn set(&self, source: &Name, tails: impl Iterator<Item = Tail>) {
-        self.0.lock().insert(Name::clone(source), tails.take(WAITING).collect());
+    pub fn set(&self, source: &Name, gaps: impl Iterator<Item = Gap>) {
+        self.0.lock().insert(Name::clone(source), gaps.take(WAITING).collect());
     }
 
     /// Removes all waiting gaps.
@@ -35,7 +35,7 @@ impl Tails {
 
     /// Returns the waiting gaps of all sources.
     #[must_use]
-    pub fn waiting(&self) -> Vec<Tail> {
+    pub fn waiting(&self) -> Vec<Gap> {
         self.0.lock().values().flatten().cloned().collect()
     }
 }

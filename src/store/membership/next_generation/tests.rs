@@ -14,9 +14,9 @@ fn apply(members: &mut Members, revision: i64, key: &str, value: Option<&str>) {
     let bytes = |hex: &str| -> Vec<u8> { hex.as_bytes().chunks(2).map(digits).collect() };
     let (key, value) = (bytes(key), value.map(bytes));
     let record = decode(Some(&key), value.as_deref()).unwrap();
-    let (group, kind, piece) = decoded::piece(&record, &name).unwrap();
+    let (group, kind, content) = decoded::group_record(&record, &name).unwrap();
     assert_eq!(group, "g1");
-    members.apply(kind, piece, Revision(revision));
+    members.apply(kind, content, Revision(revision));
 }
 
 const UUID: Uuid = Uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes());
@@ -53,9 +53,12 @@ fn a_consumer_group_goes_through_the_states_that_its_broker_derives() {
     assert_eq!(state(&members), "Reconciling");
     let membership = members.current().unwrap();
     let member = &membership.members[0];
-    assert_eq!((member.epoch, member.more().state), (Some(5), Some("UnrevokedPartitions")));
+    assert_eq!((member.epoch, member.extras().state), (Some(5), Some("UnrevokedPartitions")));
     assert_eq!(member.assigned.as_deref(), Some(&*topic(&[0])));
-    assert_eq!((&*member.more().revoking, member.more().target.as_deref()), (&*topic(&[1]), Some(&*topic(&[0, 1]))));
+    assert_eq!(
+        (&*member.extras().revoking, member.extras().target.as_deref()),
+        (&*topic(&[1]), Some(&*topic(&[0, 1])))
+    );
     let owner = |partition| membership.owner(&name("t"), Some(UUID), partition).map(|member| &*member.member_id);
     assert_eq!((owner(0), owner(1), owner(2)), (Some("m1"), Some("m1"), None), "owned until revoked");
     apply(&mut members, 6, "00080002673100026d31", Some(OWNS_0_1));
@@ -67,10 +70,10 @@ fn a_consumer_group_goes_through_the_states_that_its_broker_derives() {
         (Some("consumer"), Some("uniform"))
     );
     let member = &membership.members[0];
-    assert_eq!((&*member.client_id, &*member.client_host, member.more().rack_id.as_deref()), ("c", "/h", Some("r1")));
+    assert_eq!((&*member.client_id, &*member.client_host, member.extras().rack_id.as_deref()), ("c", "/h", Some("r1")));
     assert_eq!((member.rebalance_timeout_ms, member.session_timeout_ms), (Some(300_000), None));
     assert_eq!(member.subscribed_topics.as_deref(), Some(&[name("t")][..]));
-    assert_eq!(member.more().subscribed_topic_regex, None);
+    assert_eq!(member.extras().subscribed_topic_regex, None);
 }
 
 #[test]
@@ -106,7 +109,7 @@ fn a_regular_expression_subscribes_to_the_topics_that_it_found() {
     apply(&mut members, 2, "0010000267310003742e2a", Some("000002027400000000000000090000018bcfe5680000"));
     let member = &members.current().unwrap().members[0];
     assert_eq!(member.subscribed_topics.as_deref(), Some(&[name("t")][..]));
-    assert_eq!(member.more().subscribed_topic_regex.as_deref(), Some("t.*"));
+    assert_eq!(member.extras().subscribed_topic_regex.as_deref(), Some("t.*"));
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn a_share_group_with_members_is_stable_and_tells_its_topics_names() {
     );
     apply(&mut members, 5, "000f00026731", Some("0000010200112233445566778899aabbccddeeff02740200000000000100"));
     let membership = members.current().unwrap();
-    assert_eq!((membership.state, membership.members[0].more().state), (GroupState::Stable, Some("Stable")));
+    assert_eq!((membership.state, membership.members[0].extras().state), (GroupState::Stable, Some("Stable")));
     assert_eq!(membership.members[0].assigned.as_deref(), Some(&*topic(&[0])));
     // Metadata may not contain the id.
     assert_eq!(membership.owner(&name("t"), None, 0).map(|member| &*member.member_id), Some("m1"));
@@ -171,10 +174,10 @@ fn tasks_of_a_streams_group_are_partitions_of_its_source_topics() {
     let owns = "0000000000050000000401020230030000000000000001010009030000000500000005010101010100";
     apply(&mut members, 6, "00160002673100026d31", Some(owns));
     let membership = members.current().unwrap();
-    assert_eq!((membership.state, membership.members[0].more().state), (GroupState::Stable, Some("Stable")));
+    assert_eq!((membership.state, membership.members[0].extras().state), (GroupState::Stable, Some("Stable")));
     let of_t = |partitions: &[i32]| Assigned { topic: TopicRef::Name(name("t")), partitions: partitions.into() };
     assert_eq!(membership.members[0].assigned.as_deref().map(|all| &all[0]), Some(&of_t(&[0, 1])));
-    assert_eq!(membership.members[0].more().target.as_deref().map(|all| &all[0]), Some(&of_t(&[0])));
+    assert_eq!(membership.members[0].extras().target.as_deref().map(|all| &all[0]), Some(&of_t(&[0])));
     assert_eq!(membership.owner(&name("t"), Some(UUID), 1).map(|member| &*member.member_id), Some("m1"));
     // Since Kafka 4.2, the record contains the epoch of the validated topology.
     apply(&mut members, 7, "001100026731", Some("000000000005000000000000000102000400000002010602026b027600"));

@@ -24,16 +24,16 @@ use crate::work::{CancelHandle, EndReason};
 const COUNTERS: usize = 2 * size_of::<usize>();
 
 /// Interval between checks whether a cancelled reader has dropped its pin.
-const LOOK: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The bytes that only readers retain, and the pins that retain them.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct Pins {
     bytes: AtomicUsize,
     cap: OnceLock<usize>,
-    pins: Mutex<Vec<Pinned>>,
+    active: Mutex<Vec<Pinned>>,
     /// Whether a thread is cancelling readers.
-    relieves: AtomicBool,
+    is_enforcing: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl<T> Deref for Pin<T> {
     }
 }
 
-impl Held {
+impl Pins {
     /// Returns the number of bytes that only readers retain now.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -96,9 +96,9 @@ impl Held {
     pub fn pin<T: Retains>(&self, value: impl Into<Arc<T>>, cancel: &CancelHandle) -> Pin<T> {
         let value = value.into();
         let pinned: Weak<dyn Retains> = Arc::<T>::downgrade(&value);
-        let mut pins = self.pins.lock();
-        pins.retain(|pin| pin.value.strong_count() > 0);
-        pins.push(Pinned { value: pinned, cancel: cancel.clone() });
+        let mut active = self.active.lock();
+        active.retain(|pin| pin.value.strong_count() > 0);
+        active.push(Pinned { value: pinned, cancel: cancel.clone() });
         Pin { value, cancel: cancel.clone() }
     }
 
@@ -109,21 +109,21 @@ impl Held {
     /// Counts retained bytes. The writer calls this while it holds a lock, so that a separate thread cancels readers.
     fn add(self: &Arc<Self>, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.is_exceeded() && !self.relieves.swap(true, Ordering::AcqRel) {
-            let held = Arc::clone(self);
-            let relief = move || {
-                held.relieve();
-                held.relieves.store(false, Ordering::Release);
+        if self.is_exceeded() && !self.is_enforcing.swap(true, Ordering::AcqRel) {
+            let pins = Arc::clone(self);
+            let enforce = move || {
+                pins.enforce_cap();
+                pins.is_enforcing.store(false, Ordering::Release);
             };
-            if let Err(error) = std::thread::Builder::new().name("pins".to_owned()).spawn(relief) {
+            if let Err(error) = std::thread::Builder::new().name("pins".to_owned()).spawn(enforce) {
                 tracing::warn!(%error, "cannot start the thread that cancels readers which retain too much memory");
-                self.relieves.store(false, Ordering::Release);
+                self.is_enforcing.store(false, Ordering::Release);
             }
         }
     }
 
     /// Cancels the reader that retains the most, and waits until it drops its pin, until the cap is respected.
-    fn relieve(&self) {
+    fn enforce_cap(&self) {
         while let Some(cap) = self.cap.get().filter(|_| self.is_exceeded()) {
             let Some((bytes, cancel)) = self.greatest() else { return };
             if cancel.reason().is_none() {
@@ -131,15 +131,15 @@ impl Held {
             }
             // One reader at a time: a cancelled reader needs a moment to drop its pin, and no other is cancelled
             // meanwhile.
-            std::thread::sleep(LOOK);
+            std::thread::sleep(CHECK_INTERVAL);
         }
     }
 
     /// Returns the pin that retains the most; of several, the oldest.
     fn greatest(&self) -> Option<(usize, CancelHandle)> {
         // The lock is released first, because counting walks every pinned value.
-        let pins = self.pins.lock().clone();
-        let retained = pins.iter().rev().filter_map(|pin| Some((pin.value.upgrade()?.retained(), pin)));
+        let active = self.active.lock().clone();
+        let retained = active.iter().rev().filter_map(|pin| Some((pin.value.upgrade()?.retained(), pin)));
         let (bytes, pin) = retained.max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0)?;
         Some((bytes, pin.cancel.clone()))
     }
@@ -147,29 +147,29 @@ impl Held {
 
 /// Bytes of one replaced version, counted until this is dropped.
 #[derive(Debug)]
-struct Claim {
-    held: Arc<Held>,
+struct RetainedBytes {
+    pins: Arc<Pins>,
     bytes: usize,
 }
 
-impl Drop for Claim {
+impl Drop for RetainedBytes {
     fn drop(&mut self) {
-        self.held.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.pins.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 /// The retained bytes of a version, set once its writer has replaced it. A clone starts without.
 #[derive(Debug, Default)]
-pub(super) struct Mark(OnceBox<Claim>);
+pub(super) struct RetainedMark(OnceBox<RetainedBytes>);
 
-impl Mark {
+impl RetainedMark {
     /// Returns the bytes of the version if only readers retain it, else 0.
     pub(super) fn bytes(&self) -> usize {
-        self.0.get().map_or(0, |claim| claim.bytes)
+        self.0.get().map_or(0, |retained| retained.bytes)
     }
 }
 
-impl Clone for Mark {
+impl Clone for RetainedMark {
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -179,27 +179,27 @@ impl Clone for Mark {
 pub(super) trait Version: Clone {
     /// Returns the heap bytes that are freed together with the value.
     fn heap(&self) -> usize;
-    fn mark(&self) -> &Mark;
+    fn retained_mark(&self) -> &RetainedMark;
 }
 
 /// Makes a version writable, as [`Arc::make_mut`] does. Counts the old version if a reader pins it.
-pub(super) fn make_mut<'a, T: Version>(version: &'a mut Arc<T>, held: &Arc<Held>) -> &'a mut T {
+pub(super) fn make_mut<'a, T: Version>(version: &'a mut Arc<T>, pins: &Arc<Pins>) -> &'a mut T {
     // Only the writer can create further references, so a count of 1 is exact; a higher count may be outdated.
     if Arc::strong_count(version) > 1 {
         let copy = Arc::new(T::clone(version));
         let old = mem::replace(version, copy);
-        leave(&old, held);
+        count_retained(&old, pins);
     }
     Arc::make_mut(version)
 }
 
 /// Counts a version that its writer is about to drop.
-pub(super) fn leave<T: Version>(version: &Arc<T>, held: &Arc<Held>) {
+pub(super) fn count_retained<T: Version>(version: &Arc<T>, pins: &Arc<Pins>) {
     let bytes = COUNTERS + size_of::<T>() + version.heap();
     // The bytes are added before the claim exists, so that the counter never underflows.
-    held.add(bytes);
+    pins.add(bytes);
     // The mark is still empty: the writer used this version until now.
-    let _ = version.mark().0.set(Box::new(Claim { held: Arc::clone(held), bytes }));
+    let _ = version.retained_mark().0.set(Box::new(RetainedBytes { pins: Arc::clone(pins), bytes }));
 }
 
 #[cfg(test)]
@@ -209,7 +209,7 @@ mod tests {
     #[derive(Clone, Debug, Default)]
     struct Text {
         text: String,
-        mark: Mark,
+        retained_mark: RetainedMark,
     }
 
     impl Version for Text {
@@ -217,8 +217,8 @@ mod tests {
             self.text.capacity()
         }
 
-        fn mark(&self) -> &Mark {
-            &self.mark
+        fn retained_mark(&self) -> &RetainedMark {
+            &self.retained_mark
         }
     }
 
@@ -230,40 +230,40 @@ mod tests {
 
     #[test]
     fn a_mark_takes_eight_bytes() {
-        assert_eq!(size_of::<Mark>(), 8);
+        assert_eq!(size_of::<RetainedMark>(), 8);
     }
 
     #[test]
     fn what_nobody_reads_is_changed_in_place_and_not_counted() {
-        let (mut version, held) = (text(10), Arc::default());
+        let (mut version, pins) = (text(10), Arc::default());
         let place = Arc::as_ptr(&version);
-        make_mut(&mut version, &held).text.push('y');
-        assert_eq!((Arc::as_ptr(&version), held.bytes()), (place, 0));
+        make_mut(&mut version, &pins).text.push('y');
+        assert_eq!((Arc::as_ptr(&version), pins.bytes()), (place, 0));
     }
 
     #[test]
     fn an_old_version_counts_until_its_last_reader_lets_go() {
-        let (mut version, held) = (text(100), Arc::default());
+        let (mut version, pins) = (text(100), Arc::default());
         let (first, second) = (Arc::clone(&version), Arc::clone(&version));
-        make_mut(&mut version, &held).text.push('y');
-        make_mut(&mut version, &held).text.push('z');
-        assert_eq!(held.bytes(), BARE + 100, "copied once; the copy belongs to the writer");
+        make_mut(&mut version, &pins).text.push('y');
+        make_mut(&mut version, &pins).text.push('z');
+        assert_eq!(pins.bytes(), BARE + 100, "copied once; the copy belongs to the writer");
         assert_eq!((first.text.len(), version.text.len()), (100, 102));
         let third = Arc::clone(&version);
-        make_mut(&mut version, &held).text.clear();
-        assert_eq!(held.bytes(), 2 * BARE + 100 + third.text.capacity());
+        make_mut(&mut version, &pins).text.clear();
+        assert_eq!(pins.bytes(), 2 * BARE + 100 + third.text.capacity());
         drop(first);
         drop(third);
-        assert_eq!(held.bytes(), BARE + 100);
+        assert_eq!(pins.bytes(), BARE + 100);
         drop(second);
-        assert_eq!(held.bytes(), 0);
+        assert_eq!(pins.bytes(), 0);
         drop(version);
-        assert_eq!(held.bytes(), 0, "the version of the writer is not counted");
+        assert_eq!(pins.bytes(), 0, "the version of the writer is not counted");
     }
 
     impl Retains for Vec<Arc<Text>> {
         fn retained(&self) -> usize {
-            self.iter().map(|text| text.mark.bytes()).sum()
+            self.iter().map(|text| text.retained_mark.bytes()).sum()
         }
     }
 
@@ -278,17 +278,17 @@ mod tests {
 
     #[test]
     fn beyond_the_cap_the_reader_that_retains_the_most_is_ended_and_no_other() {
-        let held = Arc::new(Held::default());
-        held.set_cap(3 * BARE);
+        let pins = Arc::new(Pins::default());
+        pins.set_cap(3 * BARE);
         let endless = || CancelHandle::within(Duration::MAX);
         let [innocent, first, most] = [endless(), endless(), endless()];
         let mut versions: Vec<_> = (0..4).map(|_| text(0)).collect();
         // The first reader is the oldest, but the version that it reads does not change.
-        let pin = |texts: &[Arc<Text>], cancel| -> Pin<Vec<Arc<Text>>> { held.pin(texts.to_vec(), cancel) };
+        let pin = |texts: &[Arc<Text>], cancel| -> Pin<Vec<Arc<Text>>> { pins.pin(texts.to_vec(), cancel) };
         let _innocent = pin(&[text(0)], &innocent);
         let (first_pin, most_pin) = (pin(&versions[..1], &first), pin(&versions, &most));
         for version in &mut versions {
-            make_mut(version, &held);
+            make_mut(version, &pins);
         }
         assert_eq!((first_pin.retained(), most_pin.retained()), (BARE, 4 * BARE));
         until("a reader to be cancelled", || most.reason().is_some());
@@ -296,9 +296,9 @@ mod tests {
         let reasons = [3, 4].map(|versions| Some(EndReason::Retained { bytes: versions * BARE, cap: 3 * BARE }));
         assert!(reasons.contains(&most.reason()), "{:?}", most.reason());
         drop(most_pin);
-        until("its bytes to be released", || held.bytes() == BARE);
+        until("its bytes to be released", || pins.bytes() == BARE);
         assert_eq!((innocent.reason(), first.reason()), (None, None));
         drop(first_pin);
-        assert_eq!(held.bytes(), 0);
+        assert_eq!(pins.bytes(), 0);
     }
 }

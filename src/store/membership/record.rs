@@ -6,17 +6,17 @@ use crate::model::{Name, Uuid};
 
 /// Content of a record. `None` is a tombstone.
 #[derive(Clone, Debug)]
-pub enum Piece {
+pub enum GroupRecord {
     /// Types 3, 11, 17: the group.
-    Group(Option<Head>),
+    Group(Option<GroupEpochs>),
     /// Types 6, 12, 20: epoch of the target assignment.
     AssignmentEpoch(Option<i32>),
     /// Types 5, 10, 19: a member.
-    Member(Name, Option<Arc<About>>),
+    Member(Name, Option<Arc<MemberInfo>>),
     /// Types 7, 13, 21: target assignment of a member.
-    Target(Name, Option<Arc<[Holding]>>),
+    Target(Name, Option<Arc<[AssignmentEntry]>>),
     /// Types 8, 14, 22: current assignment of a member.
-    Current(Name, Option<Arc<Current>>),
+    Current(Name, Option<Arc<CurrentAssignment>>),
     /// Type 16: the topics that match a regular expression.
     Regex(Name, Option<Arc<[Name]>>),
     /// Types 4, 9, 15: topic names by id.
@@ -27,7 +27,7 @@ pub enum Piece {
 
 /// The group-level record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct GroupEpochs {
     /// The group epoch.
     pub epoch: i32,
     /// Epoch of the validated topology; of streams groups, since Kafka 4.2.
@@ -36,7 +36,7 @@ pub struct Head {
 
 /// Metadata of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
+pub struct MemberInfo {
     /// group.instance.id of a static member.
     pub instance_id: Option<Name>,
     /// client.rack.
@@ -59,20 +59,20 @@ pub struct About {
 
 /// Current assignment of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Current {
+pub struct CurrentAssignment {
     /// Epoch that the member has reached.
     pub epoch: i32,
     /// Number of the `MemberState`.
     pub state: i8,
     /// Assigned partitions.
-    pub assigned: Vec<Holding>,
+    pub assigned: Vec<AssignmentEntry>,
     /// Partitions that the member still owns and must revoke.
-    pub revoking: Vec<Holding>,
+    pub revoking: Vec<AssignmentEntry>,
 }
 
 /// Assigned partitions of a topic, or tasks of a subtopology.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holding {
+pub enum AssignmentEntry {
     /// Partitions, in KIP-848 and share groups.
     Topic(Uuid, Vec<i32>),
     /// Tasks, in streams groups.
@@ -88,7 +88,7 @@ pub struct Topology {
     pub subtopologies: Vec<(Name, Vec<Name>)>,
 }
 
-impl Piece {
+impl GroupRecord {
     /// Returns whether this is a tombstone.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {

@@ -140,7 +140,7 @@ pub struct Point {
 
 /// A request for samples.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct SampleRequest {
     /// The source of the groups.
     pub source: SourceId,
     /// Range of sample times.
@@ -155,9 +155,9 @@ pub struct Question {
     pub bounds: Bounds,
 }
 
-/// A key with its samples. A row holds until the next one, for at most `stands_for`.
+/// A key with its samples. A row holds until the next one, for at most `valid_for`.
 #[derive(Debug)]
-pub struct Archived {
+pub struct ArchivedKey {
     /// Group id.
     pub group: Name,
     /// Topic name.
@@ -167,33 +167,33 @@ pub struct Archived {
     /// Rows in the order of time; `None` if the key was gone.
     pub rows: Vec<(Millis, Option<Point>)>,
     /// How long a row holds, in milliseconds.
-    pub stands_for: Millis,
+    pub valid_for: Millis,
     /// Reserved memory of the rows.
     pub reserved: Reserved,
 }
 
-impl Archived {
+impl ArchivedKey {
     /// Returns the values of the key at a time.
     #[must_use]
     pub fn at(&self, time: Millis) -> Option<Point> {
         let after = self.rows.partition_point(|(at, _)| *at <= time);
         let (at, point) = self.rows.get(after.checked_sub(1)?)?;
-        point.filter(|_| time.saturating_sub(*at) <= self.stands_for)
+        point.filter(|_| time.saturating_sub(*at) <= self.valid_for)
     }
 }
 
 /// Keys, ordered by group, topic and partition. An error is the last item.
-pub type ArchivedKeys = Box<dyn Iterator<Item = Result<Archived, ReadError>> + Send>;
+pub type ArchivedKeys = Box<dyn Iterator<Item = Result<ArchivedKey, ReadError>> + Send>;
 
 /// Samples of the history store.
-pub struct Older {
+pub struct HistorySamples {
     /// The times of the samples in the requested range, ascending.
     pub times: Vec<Millis>,
     /// The keys. Reading one may block on the store.
     pub keys: ArchivedKeys,
 }
 
-impl fmt::Debug for Older {
+impl fmt::Debug for HistorySamples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Older").field("times", &self.times.len()).finish_non_exhaustive()
     }
@@ -201,7 +201,7 @@ impl fmt::Debug for Older {
 
 /// State of a history store.
 #[derive(Clone, Debug, Default)]
-pub struct OlderStatus {
+pub struct HistoryStoreStatus {
     /// Last error of writing, reading or compacting; `None` after each operation that failed has succeeded again.
     pub last_error: Option<String>,
     /// Number of failed operations.
@@ -217,13 +217,13 @@ pub struct OlderStatus {
 }
 
 /// A store of older samples. Its calls block, so they must not be made from async code.
-pub trait OlderSamples: Send + Sync + fmt::Debug {
+pub trait HistoryStore: Send + Sync + fmt::Debug {
     /// Reads samples. Returns `None` if the store failed; its status has the reason.
     ///
     /// # Errors
     /// The read was cancelled, or exceeds its budget.
-    fn ask(&self, question: Question) -> Result<Option<Older>, ReadError>;
+    fn read(&self, request: SampleRequest) -> Result<Option<HistorySamples>, ReadError>;
 
     /// Returns the state of the store.
-    fn status(&self) -> OlderStatus;
+    fn status(&self) -> HistoryStoreStatus;
 }

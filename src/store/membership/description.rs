@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use super::{Assigned, GroupKind, GroupState, Member, Membership, More, NO_MORE};
+use super::{Assigned, GroupKind, GroupState, Member, MemberExtras, Membership, NO_EXTRAS};
 use crate::model::{Name, Revision};
 
 /// A group as its coordinator describes it.
 #[derive(Debug)]
-pub struct Told {
+pub struct GroupDescription {
     /// Protocol of the group.
     pub kind: GroupKind,
     /// State of the group.
@@ -17,12 +17,12 @@ pub struct Told {
     /// Name of the assignor.
     pub protocol: Option<Name>,
     /// The members, ordered by member id; `None` if they are not known.
-    pub members: Option<Vec<ToldMember>>,
+    pub members: Option<Vec<MemberDescription>>,
 }
 
 /// A member as the coordinator describes it.
 #[derive(Debug)]
-pub struct ToldMember {
+pub struct MemberDescription {
     /// Member id.
     pub member_id: Name,
     /// group.instance.id of a static member.
@@ -37,7 +37,7 @@ pub struct ToldMember {
     pub target: Option<Vec<Assigned>>,
 }
 
-impl Told {
+impl GroupDescription {
     /// Returns the membership, found at a revision.
     #[must_use]
     pub fn membership(self, revision: Revision) -> Membership {
@@ -50,7 +50,7 @@ impl Told {
             leader_member_id: None,
             state_at: None,
             are_members_known: self.members.is_some(),
-            members: self.members.unwrap_or_default().into_iter().map(ToldMember::member).collect(),
+            members: self.members.unwrap_or_default().into_iter().map(MemberDescription::member).collect(),
             topic_names: None,
             revision,
             owners: OnceLock::new(),
@@ -58,9 +58,9 @@ impl Told {
     }
 }
 
-impl ToldMember {
+impl MemberDescription {
     fn member(self) -> Member {
-        let more = More { instance_id: self.instance_id, target: self.target, ..NO_MORE.clone() };
+        let extras = MemberExtras { instance_id: self.instance_id, target: self.target, ..NO_EXTRAS.clone() };
         Member {
             member_id: self.member_id,
             client_id: self.client_id,
@@ -70,7 +70,7 @@ impl ToldMember {
             epoch: None,
             subscribed_topics: None,
             assigned: Some(self.assigned.into()),
-            more: more.boxed(),
+            extras: extras.boxed(),
         }
     }
 }
