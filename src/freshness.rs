@@ -71,7 +71,7 @@ async fn wait_for_sources(sources: &[Arc<Source>], scope: &Scope, timeout: Durat
     match tokio::time::timeout(timeout, reached).await {
         Ok(result) => result.map(drop).map_err(Stale::Unreachable),
         Err(_) => {
-            let reason = sources.iter().find_map(|source| source.latest().held_up(scope));
+            let reason = sources.iter().find_map(|source| source.latest().delay_reason(scope));
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
             Err(Stale::Deadline { after: timeout, reason })
         }

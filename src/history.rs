@@ -21,7 +21,7 @@ use crate::{
         ends::{EndValue, Ends, Topic},
         group::Entry,
         pin,
-        samples::{Index, Moment, Samples, Series, Writer},
+        samples::{SampleNumber, SampleTime, Samples, Series, SeriesWriter},
         source::Source,
         trailing::{Gap, LONGEST_GAP},
         windows::{GroupWindows, KeyWindow, Replaced, Windows},
@@ -76,7 +76,7 @@ pub struct Sampler {
     source: Arc<Source>,
     settings: Settings,
     /// Time of the last round; `None` before the first.
-    last_round: Option<Moment>,
+    last_round: Option<SampleTime>,
     ends: KnownEnds,
     starts: KnownEnds,
     statuses: StatusTracker,
@@ -102,7 +102,7 @@ impl Sampler {
     /// Runs one round over all committed offsets. It computes the next windows, stores a sample if one is due, and
     /// selects the partitions to inspect for transaction markers.
     pub fn sample(&mut self) {
-        let moment = Moment { ticks: self.store.clock.ticks(), at: self.store.clock.now() };
+        let moment = SampleTime { ticks: self.store.clock.ticks(), at: self.store.clock.now() };
         self.reset_for_new_cluster();
         let cut = pin(&self.cluster, &self.source);
         let is_due = cut.health.reachable && self.is_due(&cut.samples, moment.ticks);
@@ -162,7 +162,7 @@ impl Sampler {
         before: &Samples,
         groups: HashMap<Name, Arc<Series>>,
         round: &SamplingRound<'_>,
-        moment: Moment,
+        moment: SampleTime,
     ) {
         let changes = self.statuses.finish_round(moment.at);
         let lines_changed = groups.len() != before.groups.len()
@@ -196,9 +196,9 @@ struct SamplingRound<'a> {
     cut: &'a SourceCut,
     now: Ticks,
     /// Time of the previous round.
-    last_round: Option<Moment>,
+    last_round: Option<SampleTime>,
     /// Index of this round's sample, or of the next sample if none is due.
-    index: Index,
+    index: SampleNumber,
     is_due: bool,
     context: StatusContext<'a>,
     gaps: BTreeSet<Gap>,
@@ -213,7 +213,7 @@ impl SamplingRound<'_> {
         let known = self.cut.samples.groups.get(&view.id);
         let is_live = view.live_commits > 0;
         let mut writer = (is_live || known.is_some() || self.is_replaced(&view.id))
-            .then(|| Writer::new(known, self.index, self.is_due));
+            .then(|| SeriesWriter::new(known, self.index, self.is_due));
         let topics: Vec<_> = view.topic_names().map(|name| ends.topic(name)).collect();
         let mut windows = Vec::with_capacity(if is_live { view.len() } else { 0 });
         let previous_offsets =
@@ -229,7 +229,7 @@ impl SamplingRound<'_> {
             let window = before.and_then(|before| before.get(position, &entry));
             if let Some(writer) = &mut writer {
                 let before = self.previous_offset(&view.id, &entry, window, &previous_offsets);
-                writer.note((entry.topic, entry.row.partition), entry.row.committed_offset, before);
+                writer.record((entry.topic, entry.row.partition), entry.row.committed_offset, before);
             }
             let next = is_live.then(|| {
                 let first = || KeyWindow::first(&entry, lag.log_since, lag.unread(), self.now);
@@ -281,11 +281,11 @@ impl SamplingRound<'_> {
     fn store_series(
         &self,
         id: &Name,
-        writer: Option<Writer>,
+        writer: Option<SeriesWriter>,
         known: Option<&Arc<Series>>,
         series: &mut HashMap<Name, Arc<Series>>,
     ) {
-        let next = writer.and_then(Writer::finish).or_else(|| known.cloned());
+        let next = writer.and_then(SeriesWriter::finish).or_else(|| known.cloned());
         if let Some(next) = next {
             series.insert(Name::clone(id), next);
         }
@@ -296,9 +296,9 @@ impl SamplingRound<'_> {
     }
 
     /// Ends the lines of a group's offsets that disappeared when the source's read mode changed.
-    fn end_replaced_keys(&self, group: &str, writer: &mut Writer) {
+    fn end_replaced_keys(&self, group: &str, writer: &mut SeriesWriter) {
         for (topic, partition, offset) in self.cut.windows.replaced.iter().flat_map(|replaced| replaced.gone(group)) {
-            writer.gone((topic, partition), offset);
+            writer.record_gone((topic, partition), offset);
         }
     }
 
@@ -309,7 +309,7 @@ impl SamplingRound<'_> {
         let replaced = replaced.filter(|id| !known.contains_key(*id) && self.cut.group(id).is_none());
         for id in known.keys().chain(replaced) {
             if !series.contains_key(id) {
-                let mut writer = Writer::new(known.get(id), self.index, self.is_due);
+                let mut writer = SeriesWriter::new(known.get(id), self.index, self.is_due);
                 self.end_replaced_keys(id, &mut writer);
                 self.store_series(id, Some(writer), known.get(id), series);
             }

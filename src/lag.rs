@@ -8,7 +8,7 @@ use crate::{
     model::{LagUnknown, Millis, Status, shown},
     store::{
         ends::{EndError, EndValue, Ends, Partition, Topic, to_f64},
-        event::{Applied, ShardKey},
+        event::{AppliedRevisions, ShardKey},
         group::{Extras, GroupView, Row},
         trailing,
         windows::KeyWindow,
@@ -142,7 +142,8 @@ fn is_earlier(row: &Row, extras: Option<&Extras>, shard: &ShardKey, topic: &Topi
     if let (Some(committed), Some(present)) = (extras.and_then(|extras| extras.topic_id), topic.id) {
         return committed != present;
     }
-    let seen_before = |earlier: &Applied| earlier.get(shard).is_some_and(|applied| { row.revision } < *applied);
+    let seen_before =
+        |earlier: &AppliedRevisions| earlier.get(shard).is_some_and(|applied| { row.revision } < *applied);
     topic.earlier.as_deref().is_some_and(seen_before)
         || (value.leader_epoch >= 0 && row.leader_epoch > value.leader_epoch && value.observed > row.applied)
 }

@@ -17,7 +17,7 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        latest::{Latest, SourceError},
+        latest::{LatestOffsets, SourceError},
         source,
         writer::SourceWriter,
     },
@@ -43,7 +43,7 @@ pub trait Source: Send + 'static {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Returns the handle by which callers wait until the source has been read up to now.
-    fn latest(&self) -> Arc<dyn Latest>;
+    fn latest(&self) -> Arc<dyn LatestOffsets>;
 
     /// Reads until `stop` is cancelled. Blocks, so it needs a thread of its own. Failures of the store are retried.
     ///
@@ -103,7 +103,7 @@ pub fn examine(source: &config::Source) -> Option<Result<String, SourceError>> {
 
 /// A source of any kind, ready to run once.
 pub struct AnySource {
-    latest: Arc<dyn Latest>,
+    latest: Arc<dyn LatestOffsets>,
     run: Run,
 }
 
@@ -161,7 +161,7 @@ pub fn add(
 fn table_source(
     cluster: &Cluster,
     (name, kind): (&str, &str),
-    latest: Arc<dyn Latest>,
+    latest: Arc<dyn LatestOffsets>,
     clock: &Clock,
 ) -> source::Source {
     let id = SourceId { cluster: Name::clone(&cluster.name), name: name.into() };

@@ -13,7 +13,7 @@ use crate::{
         cluster::{Cluster, Health},
         ends::{EndError, Ends},
         shard::Shard,
-        source::{Reading, Source},
+        source::{ReadOutcome, Source},
     },
 };
 
@@ -32,7 +32,7 @@ pub struct LogPartitionStatus {
     /// Read mode of a Kafka cluster's own source: `log` or `admin`.
     pub mode: Option<&'static str>,
     /// Outcome of the last complete read, of a source that is read as a whole.
-    pub reading: Option<Arc<Reading>>,
+    pub last_read: Option<Arc<ReadOutcome>>,
     /// Partition of `__consumer_offsets`; `None` stands for all partitions while their number is unknown.
     pub log_partition: Option<i32>,
     /// `loading`, `live` or `failing`.
@@ -79,7 +79,7 @@ impl LogPartitionStatus {
             source: Name::clone(&source.id.name),
             kind: Name::clone(&source.store),
             mode: own_mode(source),
-            reading: source.reading(),
+            last_read: source.last_read(),
             log_partition: None,
             state: if health.reachable && health.faults.is_empty() { "loading" } else { "failing" },
             position: None,
@@ -181,7 +181,7 @@ fn log_partition(
         source: Name::clone(&shard.key.source.name),
         kind: Name::clone(&source.store),
         mode: own_mode(source),
-        reading: source.reading(),
+        last_read: source.last_read(),
         log_partition: shard.key.partition(),
         state,
         position: (position >= 0).then_some(position),

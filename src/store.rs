@@ -48,7 +48,7 @@ use tokio::sync::watch;
 use cluster::Cluster;
 use cut::{Cut, Settings, SourceCut};
 use group::ShardContext;
-use names::Names;
+use names::NameInterner;
 use pins::{Pin, Pins};
 use shard::{Limits, Shard};
 use source::Source;
@@ -61,14 +61,14 @@ use crate::{
 };
 
 /// Number of shards among which the limit of kept commits is divided: the default of `offsets.topic.num.partitions`.
-const USUAL_SHARDS: usize = 50;
+const DEFAULT_SHARDS: usize = 50;
 
 /// The state of all clusters, shared by all readers and writers.
 #[derive(Debug)]
 pub struct Store {
     /// The clock of the server.
     pub clock: Clock,
-    names: Arc<Names>,
+    names: Arc<NameInterner>,
     pins: Arc<Pins>,
     work: StatusBoard,
     clusters: ArcSwap<Vec<Arc<Cluster>>>,
@@ -202,7 +202,7 @@ impl Store {
 
     /// Returns the interned names.
     #[must_use]
-    pub fn names(&self) -> &Arc<Names> {
+    pub fn names(&self) -> &Arc<NameInterner> {
         &self.names
     }
 
@@ -222,8 +222,10 @@ impl Store {
     #[must_use]
     fn new_shard(&self, source: &Source, number: i32) -> Arc<Shard> {
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
-        let limits =
-            Limits { commits_kept: self.settings.commits_kept / USUAL_SHARDS, watch_queue: self.settings.watch_queue };
+        let limits = Limits {
+            commits_kept: self.settings.commits_kept / DEFAULT_SHARDS,
+            watch_queue: self.settings.watch_queue,
+        };
         let context = ShardContext::new(epoch, Arc::clone(&self.pins), Arc::clone(&source.copies));
         Arc::new(Shard::new(source.key(number), context, Arc::clone(&self.names), self.clock.clone(), limits))
     }
@@ -234,7 +236,7 @@ impl Store {
         cluster.forget(error, &self.clock);
     }
 
-    fn known(clusters: &[Arc<Cluster>]) -> String {
+    fn names_of(clusters: &[Arc<Cluster>]) -> String {
         clusters.iter().map(|cluster| format!("{:?}", cluster.name)).collect::<Vec<_>>().join(", ")
     }
 
@@ -246,10 +248,10 @@ impl Store {
         let clusters = self.clusters.load();
         match (name, &***clusters) {
             ("", [only]) => Ok(Arc::clone(only)),
-            ("", _) => Err(Unready::Ambiguous { known: Self::known(&clusters) }),
+            ("", _) => Err(Unready::Ambiguous { known: Self::names_of(&clusters) }),
             _ => {
                 let found = clusters.iter().find(|cluster| &*cluster.name == name);
-                let unknown = || Unready::Unknown { name: name.to_owned(), known: Self::known(&clusters) };
+                let unknown = || Unready::Unknown { name: name.to_owned(), known: Self::names_of(&clusters) };
                 found.map(Arc::clone).ok_or_else(unknown)
             }
         }

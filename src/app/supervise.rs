@@ -258,7 +258,7 @@ async fn keep_running(
         }
         let part = fault.part().unwrap_or_else(|| part.clone());
         tracing::error!(part, %fault, pause_s = pause.as_secs(), "part ended unexpectedly; restarting after a pause");
-        source.note_restart(&part);
+        source.count_restart(&part);
         source.set_fault(Fault::Restart, Some(format!("{part}: {fault}")), &clock);
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),

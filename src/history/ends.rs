@@ -9,7 +9,7 @@ use crate::{
     model::Name,
     store::{
         ends::{EndValue, Ends, Partition, Topic},
-        samples::{Index, Samples, Series, TrailingMarkers, Writer},
+        samples::{SampleNumber, Samples, Series, SeriesWriter, TrailingMarkers},
     },
 };
 
@@ -29,7 +29,7 @@ impl KnownEnds {
         &mut self,
         series: &HashMap<Name, Arc<Series>>,
         ends: &Ends,
-        index: Index,
+        index: SampleNumber,
         get: impl Fn(&EndValue) -> Option<i64>,
     ) -> HashMap<Name, Arc<Series>> {
         let before = self.topics.take();
@@ -53,9 +53,9 @@ impl KnownEnds {
             topics.insert(Name::clone(&topic.name), now);
         }
         for (name, gone) in before.iter().flatten().filter(|(name, _)| !topics.contains_key(*name)) {
-            let mut writer = Writer::new(series.get(name), index, true);
+            let mut writer = SeriesWriter::new(series.get(name), index, true);
             for ((_, end), partition) in gone.iter().zip(0..) {
-                end.iter().for_each(|end| writer.gone((name, partition), *end));
+                end.iter().for_each(|end| writer.record_gone((name, partition), *end));
             }
             next.extend(writer.finish().map(|series| (Name::clone(name), series)));
         }
@@ -69,13 +69,13 @@ fn changed(
     topic: &Topic,
     now: &KnownTopic,
     before: Option<&KnownTopic>,
-    index: Index,
+    index: SampleNumber,
     series: Option<&Arc<Series>>,
 ) -> Option<Arc<Series>> {
     if before == Some(now) {
         return None;
     }
-    let mut writer = Writer::new(series, index, true);
+    let mut writer = SeriesWriter::new(series, index, true);
     // The topic was deleted and created again under the same name.
     let again = before.is_none() && series.is_some();
     for ((since, end), partition) in now.iter().zip(0..) {
@@ -84,23 +84,23 @@ fn changed(
         let before = known.and_then(|(_, end)| *end);
         let is_other = known.is_some_and(|(known, _)| known != since);
         match (*end, before) {
-            (Some(end), Some(before)) if is_other || end < before => writer.renew(key, end, Some(before)),
-            (Some(end), None) if again || is_other => writer.renew(key, end, None),
-            (Some(end), before) => writer.note(key, end, Some(before)),
-            (None, Some(before)) => writer.gone(key, before),
+            (Some(end), Some(before)) if is_other || end < before => writer.record_new_log(key, end, Some(before)),
+            (Some(end), None) if again || is_other => writer.record_new_log(key, end, None),
+            (Some(end), before) => writer.record(key, end, Some(before)),
+            (None, Some(before)) => writer.record_gone(key, before),
             (None, None) => {}
         }
     }
     // Partitions that no longer exist.
     for ((_, end), partition) in before.into_iter().flatten().zip(0..).skip(now.len()) {
-        end.iter().for_each(|end| writer.gone((&topic.name, partition), *end));
+        end.iter().for_each(|end| writer.record_gone((&topic.name, partition), *end));
     }
     writer.finish()
 }
 
 /// Adds a sample of the trailing markers of all partitions: the number of offsets before the log end that no consumer
 /// receives.
-pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: Index) {
+pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: SampleNumber) {
     let before = Arc::clone(&samples.trailing_now);
     let mut all = TrailingMarkers::new();
     for topic in ends.topics() {
@@ -110,10 +110,10 @@ pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: Index) {
             continue;
         }
         if before != Some(&now) {
-            let mut writer = Writer::new(samples.trailing.get(&topic.name), index, true);
+            let mut writer = SeriesWriter::new(samples.trailing.get(&topic.name), index, true);
             for (partition, tail) in &now {
                 let before = before.and_then(|before| before.get(partition)).copied().unwrap_or(0);
-                writer.note((&topic.name, *partition), *tail, Some(Some(before)));
+                writer.record((&topic.name, *partition), *tail, Some(Some(before)));
             }
             samples.trailing.extend(writer.finish().map(|series| (Arc::clone(&topic.name), series)));
         }

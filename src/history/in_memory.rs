@@ -14,7 +14,7 @@ use crate::{
         cut::{GroupCut, SourceCut},
         ends::to_f64,
         history_store::{Bounds, Point, ReadError, Reserved},
-        samples::{Index, Line, Samples, Series, Track},
+        samples::{Line, SampleNumber, Samples, Series, Track},
     },
 };
 
@@ -36,12 +36,12 @@ enum Values {
 impl Values {
     /// Returns the value at a sample, the sample since which it has that value, and the sample since which the log is
     /// the same.
-    fn at(&self, index: Index) -> Option<(Index, i64, Index)> {
+    fn at(&self, index: SampleNumber) -> Option<(SampleNumber, i64, SampleNumber)> {
         match self {
             Self::Constant(value) => Some((0, *value, 0)),
             Self::Tracks(tracks) => tracks.iter().find_map(|track| {
                 let (since, value) = track.at(index)?;
-                Some((since, value, if track.line.renewed { track.line.since } else { 0 }))
+                Some((since, value, if track.line.is_new_log { track.line.since } else { 0 }))
             }),
         }
     }
@@ -77,7 +77,7 @@ pub enum Passed {
 #[derive(Debug)]
 pub struct MemoryReader<'a> {
     cluster: &'a SourceCut,
-    from: Index,
+    from: SampleNumber,
     /// Whether keys return when log ends passed offsets, see [`MemoryReader::with_ages`].
     ages: bool,
     newest: Ticks,
@@ -104,7 +104,7 @@ pub struct MemoryKey {
     logs: Arc<PartitionLogs>,
     /// The current log end, if the log is still the one that was sampled last.
     end_now: Option<i64>,
-    next: Index,
+    next: SampleNumber,
     /// The memory of all keys that were decoded together.
     _reserved: Arc<Reserved>,
 }
@@ -112,7 +112,7 @@ pub struct MemoryKey {
 impl<'a> MemoryReader<'a> {
     /// Returns a reader. It begins with the oldest sample if `from` is no longer available.
     #[must_use]
-    pub fn new(cluster: &'a SourceCut, from: Index, bounds: Bounds) -> Self {
+    pub fn new(cluster: &'a SourceCut, from: SampleNumber, bounds: Bounds) -> Self {
         let samples = &cluster.samples;
         let newest = samples.newest().map_or(0, |newest| newest.ticks);
         let from = from.max(samples.first());
@@ -189,13 +189,13 @@ impl<'a> MemoryReader<'a> {
     fn decode(
         &self,
         series: Option<&Series>,
-        from: Index,
+        from: SampleNumber,
         wanted: impl Fn(&Line) -> bool,
     ) -> Result<(Vec<Track>, Reserved), ReadError> {
         let Some(series) = series else { return Ok(<_>::default()) };
         let samples = self.cluster.samples.next().saturating_sub(from) as usize + 1;
         let mut tracks = series.tracks(from, wanted);
-        let most = tracks.len() * (size_of::<Track>() + samples * size_of::<(Index, i64)>());
+        let most = tracks.len() * (size_of::<Track>() + samples * size_of::<(SampleNumber, i64)>());
         let mut reserved = self.bounds.reserve(most)?;
         series.fill(from, &mut tracks);
         reserved.resize(tracks.iter().map(Track::bytes).sum())?;
@@ -238,7 +238,7 @@ impl<'a> MemoryReader<'a> {
     fn values(
         &mut self,
         series: Option<&Arc<Series>>,
-        from: Index,
+        from: SampleNumber,
         block: i32,
     ) -> Result<(BTreeMap<i32, Values>, Reserved), ReadError> {
         let is_in_block = |line: &Line| line.partition.div_euclid(BLOCK_PARTITIONS) == block;
@@ -316,7 +316,7 @@ pub(super) fn before(from: (Millis, i64), to: (Millis, i64), offset: i64) -> Opt
 impl MemoryKey {
     /// Returns the values at a sample; `None` if the key did not exist.
     #[must_use]
-    pub fn at(&self, index: Index) -> Option<Point> {
+    pub fn at(&self, index: SampleNumber) -> Option<Point> {
         let (since, committed_offset, _) = self.committed.at(index)?;
         let ends = self.logs.ends.get(&self.partition);
         let end = ends.and_then(|ends| ends.at(index));
@@ -330,7 +330,7 @@ impl MemoryKey {
 
     /// Returns the lag. If the log end is lower than the commit, the lag is 0 if the next sample shows that the end was
     /// only polled before the commit, and unknown otherwise.
-    fn lag(&self, committed: i64, end: i64, index: Index) -> Option<i64> {
+    fn lag(&self, committed: i64, end: i64, index: SampleNumber) -> Option<i64> {
         if end >= committed {
             return end.checked_sub(committed);
         }
@@ -343,22 +343,22 @@ impl MemoryKey {
 
     /// Returns the log start at a sample: the first offset that is not deleted.
     #[must_use]
-    pub fn log_start(&self, index: Index) -> Option<i64> {
+    pub fn log_start(&self, index: SampleNumber) -> Option<i64> {
         self.logs.starts.get(&self.partition)?.at(index).map(|(_, start, _)| start)
     }
 
     /// Returns the number of trailing markers at a sample: offsets before the log end that no consumer receives.
     #[must_use]
-    pub fn trailing_markers(&self, index: Index) -> i64 {
+    pub fn trailing_markers(&self, index: SampleNumber) -> i64 {
         self.logs.tails.get(&self.partition).and_then(|tails| tails.at(index)).map_or(0, |(_, tail, _)| tail)
     }
 
     /// Returns when the log end passed an offset that it is beyond at a sample, interpolated between samples. `None` if
     /// that is unknown.
     #[must_use]
-    pub fn passed(&self, index: Index, offset: i64) -> Option<Passed> {
+    pub fn passed(&self, index: SampleNumber, offset: i64) -> Option<Passed> {
         let samples = &self.logs.samples;
-        let (oldest, newest) = (samples.moment(samples.first())?.steady(), samples.newest()?.steady());
+        let (oldest, newest) = (samples.time(samples.first())?.steady(), samples.newest()?.steady());
         let tracks = match self.logs.ends.get(&self.partition)? {
             Values::Constant(end) => return Some(Passed::Before { oldest: (oldest, *end), newest: (newest, *end) }),
             Values::Tracks(tracks) => tracks,
@@ -366,10 +366,10 @@ impl MemoryKey {
         let track = tracks.iter().find(|track| track.has(index))?;
         let after = track.values.partition_point(|(_, end)| *end <= offset);
         let (beyond, end) = *track.values.get(after)?;
-        let to = samples.moment(beyond)?;
+        let to = samples.time(beyond)?;
         match after.checked_sub(1).and_then(|before| track.values.get(before)) {
             Some((_, before)) => {
-                let from = samples.moment(beyond.checked_sub(1)?)?;
+                let from = samples.time(beyond.checked_sub(1)?)?;
                 Some(Passed::At(between((from.steady(), *before), (to.steady(), end), offset)))
             }
             None if beyond <= samples.first() => {
@@ -396,13 +396,13 @@ impl StartRates {
     #[must_use]
     pub fn new(cluster: &SourceCut, topic: &str) -> Self {
         let samples = &cluster.samples;
-        let (first, newest) = (samples.moments().next().map(|(_, moment)| moment), samples.newest());
-        let known = samples.moments().len() > 1;
+        let (first, newest) = (samples.times().next().map(|(_, moment)| moment), samples.newest());
+        let known = samples.times().len() > 1;
         let mut moved = BTreeMap::new();
         let tracks =
             samples.starts.get(topic).into_iter().flat_map(|series| series.read(samples.first(), Line::is_open));
         for track in tracks {
-            let since = samples.moment(track.line.since).or(first);
+            let since = samples.time(track.line.since).or(first);
             let seconds = newest.zip(since).map(|(newest, since)| newest.ticks.saturating_sub(since.ticks));
             let seconds = f64::from(seconds.unwrap_or(0)) / 10.0;
             if let Some((_, start)) = track.values.first().filter(|_| seconds > 0.0) {

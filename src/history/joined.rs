@@ -10,7 +10,7 @@ use crate::{
         cut::SourceCut,
         ends::to_f64,
         history_store::{ArchivedKey, ArchivedKeys, Bounds, HistorySamples, Point, ReadError, Reserved, SampleRequest},
-        samples::{Index, Moment},
+        samples::{SampleNumber, SampleTime},
         trailing::LONGEST_GAP,
     },
 };
@@ -21,7 +21,7 @@ pub enum SampleRef {
     /// A sample in the history store, by its time.
     Stored(Millis),
     /// A sample in memory.
-    InMemory(Index, Moment),
+    InMemory(SampleNumber, SampleTime),
 }
 
 impl SampleRef {
@@ -123,7 +123,7 @@ impl JoinedKey {
     }
 
     /// Returns the number of trailing markers and the log start at a sample in memory.
-    fn markers_and_start(&self, index: Index) -> (i64, Option<i64>) {
+    fn markers_and_start(&self, index: SampleNumber) -> (i64, Option<i64>) {
         self.in_memory
             .as_ref()
             .map_or((0, None), |in_memory| (in_memory.trailing_markers(index), in_memory.log_start(index)))
@@ -247,7 +247,7 @@ impl<'a> JoinedReader<'a> {
         let SampleQuery { times, mut groups, prefix, first, ages, bounds } = wanted;
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
         // The oldest sample in memory; the store is read up to there.
-        let seam = samples.moments().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
+        let seam = samples.times().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
         let question = SampleRequest {
             source: cluster.source.id.clone(),
             times: *times.start()..=(*times.end()).min(seam.saturating_sub(1)),
@@ -261,7 +261,7 @@ impl<'a> JoinedReader<'a> {
         let HistorySamples { times: stored_times, keys: stored } =
             stored.unwrap_or_else(|| HistorySamples { times: vec![], keys: Box::new(std::iter::empty()) });
         let from_store = stored_times.iter().map(|at| SampleRef::Stored(*at));
-        let in_memory = samples.moments().map(|(index, moment)| SampleRef::InMemory(index, moment));
+        let in_memory = samples.times().map(|(index, moment)| SampleRef::InMemory(index, moment));
         let sample_refs =
             downsample(from_store.chain(in_memory.filter(|sample_ref| times.contains(&sample_ref.at()))).collect());
         let first_in_memory = sample_refs.iter().find_map(|sample_ref| match sample_ref {

@@ -139,7 +139,7 @@ impl Lab {
         reader.begin_group(&group.into(), |topic, partition| (topic, partition) == key).unwrap();
         let keys = reader.next_keys().unwrap();
         let samples = &cut.clusters[0].samples;
-        let values = |key: &in_memory::MemoryKey| samples.moments().map(|(index, _)| key.at(index).map(&get)).collect();
+        let values = |key: &in_memory::MemoryKey| samples.times().map(|(index, _)| key.at(index).map(&get)).collect();
         keys.first().map(values).unwrap_or_default()
     }
 }
@@ -181,7 +181,7 @@ fn samples_of_a_deleted_key_remain_until_they_expire() {
     drop(cut);
     (0..361).for_each(|_| lab.sample());
     let samples = lab.cluster().own.samples.current();
-    assert_eq!(samples.moments().len(), 361, "an hour, both ends included");
+    assert_eq!(samples.times().len(), 361, "an hour, both ends included");
     assert!(samples.groups.is_empty());
 }
 
@@ -195,7 +195,7 @@ fn an_unreachable_cluster_is_not_sampled() {
     lab.cluster().set_health(|health| health.reachable = true);
     lab.commit("g", KEY, 9);
     lab.sample();
-    let at: Vec<_> = lab.cluster().own.samples.current().moments().map(|(_, moment)| moment.ticks).collect();
+    let at: Vec<_> = lab.cluster().own.samples.current().times().map(|(_, moment)| moment.ticks).collect();
     assert_eq!(at, [100, 800]);
     assert_eq!(lab.committed("g", KEY), [Some(5), Some(9)]);
 }
@@ -282,7 +282,7 @@ fn memory_is_bounded_and_the_oldest_samples_are_dropped_first() {
         assert!(samples.bytes <= 100_000, "{}", samples.bytes);
     }
     let samples = lab.cluster().own.samples.current();
-    assert!(samples.dropped > 0 && samples.moments().len() < 300 && samples.moments().len() > 20);
+    assert!(samples.dropped > 0 && samples.times().len() < 300 && samples.times().len() > 20);
     let committed = lab.committed("g7", KEY);
     let newest = 299_000 + 299 * 299 % 97;
     assert_eq!(committed.last(), Some(&Some(newest)));

@@ -13,7 +13,7 @@ use crate::{
         Store,
         cluster::Cluster,
         ends::to_f64,
-        source::{Reading, Source},
+        source::{ReadOutcome, Source},
     },
     work::KindLoad,
 };
@@ -57,7 +57,7 @@ const SOURCES: [ServerFamily<Source>; 8] = [
     ("offsetd_history_bytes", "gauge", "Bytes of the samples in memory.", |of| {
         count(of.samples.current().bytes as u64)
     }),
-    ("offsetd_history_samples", "gauge", "Samples in memory.", |of| count(of.samples.current().moments().len() as u64)),
+    ("offsetd_history_samples", "gauge", "Samples in memory.", |of| count(of.samples.current().times().len() as u64)),
     (
         "offsetd_history_dropped_samples_total",
         "counter",
@@ -67,7 +67,7 @@ const SOURCES: [ServerFamily<Source>; 8] = [
 ];
 
 /// Families with one sample for each polled source, from its last complete poll.
-const READINGS: [ServerFamily<Reading>; 7] = [
+const READINGS: [ServerFamily<ReadOutcome>; 7] = [
     ("offsetd_source_entries", "gauge", "Offsets in the last complete poll.", |of| count(of.entries)),
     ("offsetd_source_unmatched", "gauge", "Keys in the last complete poll that do not match the layout.", |of| {
         count(of.unmatched)
@@ -163,7 +163,7 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
     }
     for (name, kind, help, value) in READINGS {
         page.family(name, kind, help);
-        for (source, reading) in sources.iter().filter_map(|source| Some((source, source.reading()?))) {
+        for (source, reading) in sources.iter().filter_map(|source| Some((source, source.last_read()?))) {
             page.sample(name, &of_source(&source.id), value(&reading));
         }
     }

@@ -264,8 +264,8 @@ fn invalid_parameters_are_refused() {
 #[test]
 fn restarts_of_each_part_are_counted() {
     let store = store(&["east", "west"]);
-    (0..2).for_each(|_| store.clusters()[0].own.note_restart("east/listener"));
-    store.clusters()[1].own.note_restart("west/poller");
+    (0..2).for_each(|_| store.clusters()[0].own.count_restart("east/listener"));
+    store.clusters()[1].own.count_restart("west/poller");
     let page = page(&store, Parameters::default(), false);
     let samples: Vec<&str> = page.lines().filter(|line| line.starts_with("offsetd_part_restarts_total")).collect();
     let expected = ["{part=\"east/listener\"} 2", "{part=\"west/poller\"} 1"];

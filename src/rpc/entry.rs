@@ -180,7 +180,7 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         audited_groups: own.audit.groups.get(),
         audited_offsets: own.audit.keys.get(),
         audit_differences: u64::try_from(own.audit.differences().len()).unwrap_or(u64::MAX),
-        history_since: samples.moments().next().and_then(|(_, oldest)| timestamp(oldest.at)),
+        history_since: samples.times().next().and_then(|(_, oldest)| timestamp(oldest.at)),
         history_bytes: u64::try_from(samples.bytes).unwrap_or(u64::MAX),
         history_dropped_samples: samples.dropped,
         cluster_id: placement.cluster_id.clone(),
@@ -195,7 +195,7 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
 }
 
 fn source_status(source: &Source, ends: &Ends) -> proto::SourceStatus {
-    let (health, reading, kind) = (source.health(), source.reading(), source.kind());
+    let (health, reading, kind) = (source.health(), source.last_read(), source.kind());
     let reading = reading.as_deref();
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let sizes = source.shards().iter().map(|shard| shard.len()).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));

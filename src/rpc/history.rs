@@ -92,7 +92,7 @@ impl TimeSpan {
 
 /// Returns the time of the oldest sample in memory; `None` if a history store has older ones.
 fn oldest_sample(store: &Store) -> Option<Millis> {
-    let first = |source: Arc<Source>| Some(source.samples.current().moments().next()?.1.at);
+    let first = |source: Arc<Source>| Some(source.samples.current().times().next()?.1.at);
     let stored = store.clusters().iter().any(|cluster| cluster.history_store().is_some());
     if stored { None } else { store.clusters().iter().flat_map(|cluster| cluster.sources()).filter_map(first).min() }
 }

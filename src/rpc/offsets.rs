@@ -20,7 +20,7 @@ use crate::{
         cluster::Cluster,
         cut::{Cut, GroupCut},
         membership::Membership,
-        shard::{Found, Shard},
+        shard::{OffsetLookup, Shard},
         source::Source,
     },
     work::WorkKind,
@@ -64,7 +64,7 @@ fn named_source(cluster: &Cluster, name: &str) -> Result<Arc<Source>, Error> {
 }
 
 /// The source and shard of a group, and the requested offset if the group has it.
-type FoundGroup = (Arc<Source>, Arc<Shard>, Found);
+type FoundGroup = (Arc<Source>, Arc<Shard>, OffsetLookup);
 
 /// Returns the key in the requested source. If no source is requested, the cluster's own source is preferred, then the
 /// only other source that has the key. If no source has the key, returns a source that has the group.
@@ -102,7 +102,7 @@ fn offset_entry(
     store: &Store,
     (cluster, source): (&Cluster, &Source),
     shard: &Shard,
-    found: &Found,
+    found: &OffsetLookup,
     request: &proto::QueryRequest,
 ) -> Result<proto::OffsetEntry, Error> {
     let Some(at) = &found.entry else {
@@ -142,7 +142,7 @@ fn offset_entry(
 fn owner(
     cluster: &Cluster,
     source: &Source,
-    found: &Found,
+    found: &OffsetLookup,
     find: impl Fn(&Membership) -> Option<proto::Owner>,
 ) -> Option<proto::Owner> {
     if let Some(members) = found.members.current() {

@@ -34,8 +34,8 @@ use crate::{
         Store, Unready,
         cluster::{Cluster, Health},
         event::{Change, ShardKey},
-        group::{ReadAhead, Stored},
-        shard::{Hidden, Shard, ShardView},
+        group::{ReadAhead, StoredCommit},
+        shard::{HiddenGroups, Shard, ShardView},
         source::Source,
     },
     work::{EndReason, outbox},
@@ -201,7 +201,7 @@ struct ShardFollower {
     sequence: u64,
     revision: Revision,
     /// Groups of the shard that were hidden when the follower was created.
-    hidden: Hidden,
+    hidden: HiddenGroups,
 }
 
 impl ShardFollower {
@@ -213,14 +213,14 @@ impl ShardFollower {
             filter: Arc::clone(filter),
             sequence: view.sequence,
             revision: view.last,
-            hidden: Hidden::clone(&view.hidden),
+            hidden: HiddenGroups::clone(&view.hidden),
         };
         (follower, view)
     }
 
     /// Returns the version of the shard that is followed. If it changes, the shard needs a new follower.
-    fn version(&self) -> (u64, Hidden) {
-        (self.shard.epoch, Hidden::clone(&self.hidden))
+    fn version(&self) -> (u64, HiddenGroups) {
+        (self.shard.epoch, HiddenGroups::clone(&self.hidden))
     }
 
     /// Sends changes until the shard is replaced or the client disconnects.
@@ -334,7 +334,7 @@ impl ShardFollower {
             && self.filter.accepts_key(&change.topic, change.partition)
             && self.filter.group.accepts(&change.group);
         let key = EntryKey { shard: &self.shard.key, group: &change.group, topic: &change.topic };
-        let entry = |of: &Stored| entry::committed(key, &of.row, of.extras.as_ref());
+        let entry = |of: &StoredCommit| entry::committed(key, &of.row, of.extras.as_ref());
         wanted.then(|| proto::OffsetChange {
             position: Some(shard_position(&self.shard.key, self.shard.epoch, change.sequence)),
             old: change.old.as_ref().map(entry),

@@ -23,7 +23,7 @@ use crate::{
     config::{self, KindSettings, section::section},
     model::Revision,
     store::{
-        latest::{Latest, SourceError},
+        latest::{LatestOffsets, SourceError},
         writer::{ShardWriter, SourceWriter},
     },
 };
@@ -92,7 +92,7 @@ pub struct ImportSource {
 impl Source for ImportSource {
     type Error = SourceError;
 
-    fn latest(&self) -> Arc<dyn Latest> {
+    fn latest(&self) -> Arc<dyn LatestOffsets> {
         Arc::<ListingRequester>::clone(&self.latest)
     }
 

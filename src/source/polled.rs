@@ -24,8 +24,8 @@ use crate::{
     model::Revision,
     store::{
         ends::Ends,
-        latest::{Latest, Scope, SourceError},
-        source::Reading,
+        latest::{LatestOffsets, Scope, SourceError},
+        source::ReadOutcome,
         writer::{ShardWriter, SourceWriter},
     },
 };
@@ -157,7 +157,7 @@ impl<L: Listing> PolledSource<L> {
             Ok(is_complete) => {
                 self.failures = 0;
                 shard.progress.count(seen.entries, seen.deletions, Some(clock.now()));
-                writer.succeeded(Reading {
+                writer.succeeded(ReadOutcome {
                     entries: seen.entries,
                     unmatched: seen.unmatched,
                     malformed: seen.malformed,
@@ -202,7 +202,7 @@ impl<L: Listing> PolledSource<L> {
 impl<L: Listing> Source for PolledSource<L> {
     type Error = SourceError;
 
-    fn latest(&self) -> Arc<dyn Latest> {
+    fn latest(&self) -> Arc<dyn LatestOffsets> {
         Arc::<ListingRequester>::clone(&self.latest)
     }
 
@@ -245,7 +245,7 @@ impl<L: Listing> Source for PolledSource<L> {
     }
 }
 
-impl Latest for ListingRequester {
+impl LatestOffsets for ListingRequester {
     fn reach<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async move {
             let (sender, answer) = oneshot::channel();

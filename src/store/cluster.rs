@@ -7,7 +7,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use super::{
-    ends::EndsBoard, event::Applied, history_store::HistoryStore, placement::Placement, source::Source,
+    ends::EndsBoard, event::AppliedRevisions, history_store::HistoryStore, placement::Placement, source::Source,
     trailing::UncheckedGaps, windows::Replaced,
 };
 use crate::{clock::Clock, config, model::Name};
@@ -145,7 +145,7 @@ impl Cluster {
 
     /// Returns how far the shards of all sources are applied.
     #[must_use]
-    pub fn applied(&self) -> Applied {
+    pub fn applied(&self) -> AppliedRevisions {
         self.sources().iter().flat_map(|source| source.applied()).collect()
     }
 

@@ -41,16 +41,16 @@ impl CommitEvent {
     }
 }
 
-/// Two rings: all commits for at least [`Rings::KEEP`], and rewinds and deletions for [`Rings::KEEP_NOTABLE`]. Both are
+/// Two rings: all commits for at least [`CommitRings::KEEP`], and rewinds and deletions for [`CommitRings::KEEP_NOTABLE`]. Both are
 /// bounded in number.
 #[derive(Clone, Debug)]
-pub struct Rings {
+pub struct CommitRings {
     all: Ring,
     notable: Ring,
     capacity: usize,
 }
 
-impl Rings {
+impl CommitRings {
     /// How long a commit is kept, in milliseconds, unless the capacity is exceeded.
     pub const KEEP: Millis = 60_000;
     /// How long a rewind or deletion is kept, in milliseconds, unless the capacity is exceeded.

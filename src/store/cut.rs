@@ -215,14 +215,14 @@ impl SourceCut {
     #[must_use]
     pub fn may_hold(&self, shard: &ShardView, homes: &BTreeSet<i32>) -> bool {
         let here = shard.key.number;
-        homes.contains(&here) || self.copies().layout.astray.contains(&here)
+        homes.contains(&here) || self.copies().layout.shards_with_misplaced.contains(&here)
     }
 
     /// Returns a group by its id and home shard, if this shard is the one that shows it.
     fn group_at<'a>(&'a self, shard: &'a ShardView, id: &str, home: Option<i32>) -> Option<GroupCut<'a>> {
         let here = shard.key.number;
         // Only the home shard and shards with misplaced copies can hold the group.
-        if home != Some(here) && !self.copies().layout.astray.contains(&here) {
+        if home != Some(here) && !self.copies().layout.shards_with_misplaced.contains(&here) {
             return None;
         }
         let group = shard.groups.get(id)?;

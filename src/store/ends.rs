@@ -13,7 +13,7 @@ use crate::{
     model::{Name, OFFSETS_TOPIC, Uuid},
 };
 
-use super::event::Applied;
+use super::event::AppliedRevisions;
 
 mod board;
 mod slots;
@@ -46,7 +46,7 @@ pub struct Topic {
     /// Partitions, by number.
     pub partitions: Vec<Partition>,
     /// Applied revisions when an earlier topic of this name was last seen. Commits below them belong to that topic.
-    pub earlier: Option<Arc<Applied>>,
+    pub earlier: Option<Arc<AppliedRevisions>>,
     /// Whether brokers refuse to describe the topic (ACL). It is known from groups and has no partitions.
     pub refused: bool,
     /// Time of the metadata refresh that first missed the topic.
@@ -100,7 +100,7 @@ pub struct Ends {
     /// Whether every leader has answered, or failed, once.
     pub loaded: bool,
     /// Deleted topics, with the revisions that were applied when the deletion was found.
-    deleted: Arc<BTreeMap<Name, Arc<Applied>>>,
+    deleted: Arc<BTreeMap<Name, Arc<AppliedRevisions>>>,
 }
 
 impl Ends {

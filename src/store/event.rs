@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    group::{Commit, Stored},
+    group::{Commit, StoredCommit},
     membership::{GroupKind, Membership, record::GroupRecord},
 };
 use crate::model::{Millis, Name, Revision, SourceId, SourceKind};
@@ -34,7 +34,7 @@ impl ShardKey {
 }
 
 /// Revisions up to which (exclusive) shards are applied.
-pub type Applied = BTreeMap<ShardKey, Revision>;
+pub type AppliedRevisions = BTreeMap<ShardKey, Revision>;
 
 /// A fact of a source, in the order of its shard.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ pub struct Change {
     /// Partition of the topic.
     pub partition: i32,
     /// The value before; `None` if the key is new.
-    pub old: Option<Stored>,
+    pub old: Option<StoredCommit>,
     /// The value after; `None` if the key was deleted.
-    pub new: Option<Stored>,
+    pub new: Option<StoredCommit>,
 }

@@ -18,11 +18,11 @@ use crate::{
 };
 
 mod index;
-mod places;
+mod index_table;
 mod view;
 mod writer;
 
-pub(super) use index::Index;
+pub(super) use index::RowIndex;
 pub use view::{Entry, GroupView, ReadAhead};
 pub(super) use writer::{Group, retain_group};
 
@@ -56,7 +56,13 @@ impl Row {
     /// Returns whether the row has the given values, as another system reports them. `leader_epoch`: -1 if not
     /// reported.
     #[must_use]
-    pub fn says(&self, extras: Option<&Extras>, committed_offset: i64, leader_epoch: i32, metadata: &str) -> bool {
+    pub fn has_values(
+        &self,
+        extras: Option<&Extras>,
+        committed_offset: i64,
+        leader_epoch: i32,
+        metadata: &str,
+    ) -> bool {
         let (offset, epoch) = (self.committed_offset, self.leader_epoch);
         offset == committed_offset
             && (leader_epoch < 0 || epoch == leader_epoch)
@@ -77,14 +83,14 @@ pub struct Extras {
 
 /// A commit with its extras: the owned form of [`Commit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredCommit {
     /// The commit.
     pub row: Row,
     /// Its extras, if any.
     pub extras: Option<Extras>,
 }
 
-impl Stored {
+impl StoredCommit {
     /// Returns a commit that is not in a group yet. Its topic index and interval are 0.
     pub(crate) fn of(commit: &Commit<'_>, partition: i32, revision: Revision, applied: Ticks) -> Self {
         let (row, extras) = (Row::of(commit, partition, revision, applied), Extras::of(commit));
@@ -176,12 +182,12 @@ impl Version for Chunk {
 
 /// A topic of the group. Rows refer to it by its index, which is stable while such a row exists.
 #[derive(Clone, Debug)]
-struct Topic {
+struct GroupTopic {
     name: Name,
     rows: u32,
 }
 
-/// A commit to apply: the borrowed form of [`Stored`].
+/// A commit to apply: the borrowed form of [`StoredCommit`].
 #[derive(Clone, Copy, Debug)]
 pub struct Commit<'a> {
     /// The next offset that the group will read.
@@ -200,7 +206,7 @@ pub struct Commit<'a> {
 
 /// A commit of the initial load.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Replayed<'a> {
+pub(super) struct ReplayedCommit<'a> {
     pub(super) topic: &'a str,
     pub(super) partition: i32,
     pub(super) commit: &'a Commit<'a>,
@@ -209,7 +215,7 @@ pub(super) struct Replayed<'a> {
 
 /// Position and time at which a commit was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct CommitOrigin {
     pub(super) revision: Revision,
     /// [`Row::applied`].
     pub(super) applied: Ticks,
@@ -247,7 +253,7 @@ fn smoothed_interval(before: &Row, committed_at: Millis, seen_at: Millis) -> u32
 }
 
 /// Returns the chunk of a row, and the row's position in the chunk.
-fn place_of(row: u32) -> (usize, usize) {
+fn position_of(row: u32) -> (usize, usize) {
     (row as usize / CHUNK_ROWS, row as usize % CHUNK_ROWS)
 }
 

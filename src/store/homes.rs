@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{
     group::GroupView,
-    shard::{Hidden, ShardView},
+    shard::{HiddenGroups, ShardView},
 };
 use crate::model::{Millis, Name};
 
@@ -21,8 +21,8 @@ pub trait Homes: Send + Sync + fmt::Debug {
     fn is_unsettled(&self) -> bool;
 
     /// Returns the shards of which the copy of a group may be shown: none, one, or several of which the newest copy is
-    /// shown. `strays` are the shards with misplaced copies. The home shard comes first if it has a copy.
-    fn candidates(&self, group: &str, strays: &[i32], home: Option<i32>, shards: i32) -> Vec<i32>;
+    /// shown. `misplaced` are the shards with misplaced copies. The home shard comes first if it has a copy.
+    fn candidates(&self, group: &str, misplaced: &[i32], home: Option<i32>, shards: i32) -> Vec<i32>;
 
     /// Returns which copies in these shards readers see.
     fn layout(&self, shards: &[Arc<ShardView>]) -> Arc<Layout>;
@@ -35,9 +35,9 @@ pub trait Homes: Send + Sync + fmt::Debug {
 #[derive(Debug, Default)]
 pub struct Layout {
     /// Shards with misplaced copies.
-    pub astray: Vec<i32>,
+    pub shards_with_misplaced: Vec<i32>,
     /// Copies that are not shown, by shard.
-    pub hidden: BTreeMap<i32, Hidden>,
+    pub hidden: BTreeMap<i32, HiddenGroups>,
     /// Groups with several candidates, of which the copy with the newest commit is shown. The home shard comes first.
     pub contested: Vec<(Name, Vec<i32>)>,
 }
@@ -57,7 +57,7 @@ impl Layout {
 
     /// Returns all hidden copies in these shards, by shard.
     #[must_use]
-    pub fn hidden_in(&self, shards: &[Arc<ShardView>]) -> BTreeMap<i32, Hidden> {
+    pub fn hidden_in(&self, shards: &[Arc<ShardView>]) -> BTreeMap<i32, HiddenGroups> {
         let mut hidden = self.hidden.clone();
         for (at, id) in self.older_copies(shards) {
             Arc::make_mut(hidden.entry(at).or_default()).insert(id);

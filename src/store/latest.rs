@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use crate::model::{Name, Revision};
 
 /// Reports how far the store must be applied to show the latest offsets.
-pub trait Latest: Send + Sync + fmt::Debug {
+pub trait LatestOffsets: Send + Sync + fmt::Debug {
     /// Queries the source and returns, by shard number, the revision up to which the shard must be applied. Shards that
     /// have been removed meanwhile are left out.
     ///
@@ -17,12 +17,12 @@ pub trait Latest: Send + Sync + fmt::Debug {
     fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>>;
 
     /// Returns what delays readers of the latest offsets, as a text for them.
-    fn held_up(&self, _scope: &Scope) -> Option<String> {
+    fn delay_reason(&self, _scope: &Scope) -> Option<String> {
         None
     }
 
     /// Returns the source's own counters.
-    fn counters(&self) -> Vec<Count> {
+    fn counters(&self) -> Vec<SourceCounter> {
         vec![]
     }
 }
@@ -38,7 +38,7 @@ pub enum Scope {
 
 /// A counter of a source, for metrics.
 #[derive(Clone, Copy, Debug)]
-pub struct Count {
+pub struct SourceCounter {
     /// Name of the metric.
     pub name: &'static str,
     /// Help text of the metric.

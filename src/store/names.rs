@@ -9,7 +9,7 @@ use crate::model::Name;
 /// A set of shared names. When the set has doubled since the last sweep, names that only the set holds are dropped. The
 /// set is therefore at most twice as large as the names in use, at a constant cost per new name.
 #[derive(Debug)]
-pub struct Names {
+pub struct NameInterner {
     set: Mutex<Set>,
 }
 
@@ -21,7 +21,7 @@ struct Set {
 
 const FIRST_SWEEP: usize = 1024;
 
-impl Names {
+impl NameInterner {
     /// Returns the shared copy of `text`.
     pub fn intern(&self, text: &str) -> Name {
         let mut set = self.set.lock();
@@ -51,7 +51,7 @@ impl Names {
     }
 }
 
-impl Default for Names {
+impl Default for NameInterner {
     fn default() -> Self {
         Self { set: Mutex::new(Set { names: HashSet::new(), sweep_at: FIRST_SWEEP }) }
     }

@@ -20,21 +20,21 @@ use crate::{
 mod run;
 mod series;
 
-pub use series::{EVER, Key, Line, Series, Track, Writer};
+pub use series::{BEFORE_FIRST, Line, Series, SeriesKey, SeriesWriter, Track};
 
 /// Number of a sample.
-pub type Index = u32;
+pub type SampleNumber = u32;
 
 /// Time of a sample, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct SampleTime {
     /// On the steady clock.
     pub ticks: Ticks,
     /// On the wall clock. Ascending in the order of samples, even if that clock was set back.
     pub at: Millis,
 }
 
-impl Moment {
+impl SampleTime {
     /// Returns the time on the steady clock, in milliseconds.
     #[must_use]
     pub fn steady(&self) -> Millis {
@@ -61,8 +61,8 @@ pub struct StatusChange {
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// Number of the oldest sample, minus 1.
-    before: Index,
-    moments: VecDeque<Moment>,
+    before: SampleNumber,
+    times: VecDeque<SampleTime>,
     /// Committed offsets, by group id.
     pub groups: HashMap<Name, Arc<Series>>,
     /// Log ends, by topic name.
@@ -90,20 +90,20 @@ const ENTRY_BYTES: usize = 64;
 impl Samples {
     /// Returns the number of the oldest sample.
     #[must_use]
-    pub fn first(&self) -> Index {
+    pub fn first(&self) -> SampleNumber {
         self.before + 1
     }
 
     /// Returns the number of the sample after the newest.
     #[must_use]
-    pub fn next(&self) -> Index {
-        self.first().saturating_add(Index::try_from(self.moments.len()).unwrap_or(Index::MAX))
+    pub fn next(&self) -> SampleNumber {
+        self.first().saturating_add(SampleNumber::try_from(self.times.len()).unwrap_or(SampleNumber::MAX))
     }
 
     /// Returns whether there are no samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.moments.is_empty()
+        self.times.is_empty()
     }
 
     /// Returns the next version, without samples. Sample numbers are not reused.
@@ -114,44 +114,43 @@ impl Samples {
 
     /// Returns the time of a sample that is still kept.
     #[must_use]
-    pub fn moment(&self, index: Index) -> Option<Moment> {
-        self.moments.get(index.checked_sub(self.first())? as usize).copied()
+    pub fn time(&self, index: SampleNumber) -> Option<SampleTime> {
+        self.times.get(index.checked_sub(self.first())? as usize).copied()
     }
 
     /// Returns the time of the newest sample.
     #[must_use]
-    pub fn newest(&self) -> Option<Moment> {
-        self.moments.back().copied()
+    pub fn newest(&self) -> Option<SampleTime> {
+        self.times.back().copied()
     }
 
     /// Returns the samples, oldest first.
-    pub fn moments(&self) -> impl DoubleEndedIterator<Item = (Index, Moment)> + ExactSizeIterator {
+    pub fn times(&self) -> impl DoubleEndedIterator<Item = (SampleNumber, SampleTime)> + ExactSizeIterator {
         let first = self.first();
-        self.moments
-            .iter()
-            .enumerate()
-            .map(move |(at, moment)| (first.saturating_add(Index::try_from(at).unwrap_or(Index::MAX)), *moment))
+        self.times.iter().enumerate().map(move |(at, time)| {
+            (first.saturating_add(SampleNumber::try_from(at).unwrap_or(SampleNumber::MAX)), *time)
+        })
     }
 
     /// Appends the time of the next sample. If the wall clock was set back, kept samples that are dated later than the
     /// new one get dates that are computed from the steady clock.
-    pub fn push(&mut self, moment: Moment) {
-        if self.newest().is_some_and(|newest| moment.at <= newest.at) {
-            for kept in &mut self.moments {
-                let since = moment.steady().saturating_sub(kept.steady()).max(1);
-                kept.at = kept.at.min(moment.at.saturating_sub(since));
+    pub fn push(&mut self, time: SampleTime) {
+        if self.newest().is_some_and(|newest| time.at <= newest.at) {
+            for kept in &mut self.times {
+                let since = time.steady().saturating_sub(kept.steady()).max(1);
+                kept.at = kept.at.min(time.at.saturating_sub(since));
             }
         }
-        self.moments.push_back(moment);
+        self.times.push_back(time);
     }
 
     /// Drops samples older than `oldest`, then further oldest samples until the rest fits into `max_bytes`.
     pub fn trim(&mut self, oldest: Ticks, max_bytes: usize) {
-        let kept = self.moments.iter().position(|moment| moment.ticks >= oldest).unwrap_or(self.moments.len());
+        let kept = self.times.iter().position(|time| time.ticks >= oldest).unwrap_or(self.times.len());
         self.drop_first(kept);
         self.bytes = self.count_bytes();
-        while self.bytes > max_bytes && !self.moments.is_empty() {
-            let dropped = (self.moments.len() / 8).max(1);
+        while self.bytes > max_bytes && !self.times.is_empty() {
+            let dropped = (self.times.len() / 8).max(1);
             self.dropped += dropped as u64;
             self.drop_first(dropped);
             self.bytes = self.count_bytes();
@@ -162,8 +161,8 @@ impl Samples {
         if count == 0 {
             return;
         }
-        self.moments.drain(..count);
-        self.before = self.before.saturating_add(Index::try_from(count).unwrap_or(Index::MAX));
+        self.times.drain(..count);
+        self.before = self.before.saturating_add(SampleNumber::try_from(count).unwrap_or(SampleNumber::MAX));
         let floor = self.first();
         for series in [&mut self.groups, &mut self.topics, &mut self.starts, &mut self.trailing] {
             series.retain(|_, series| !series.has_older(floor) || Arc::make_mut(series).trim(floor));
@@ -174,7 +173,7 @@ impl Samples {
         let each = |series: &Arc<Series>| series.bytes() + ENTRY_BYTES;
         let of_topics = [&self.topics, &self.starts, &self.trailing].into_iter().flat_map(HashMap::values);
         let series: usize = self.groups.values().chain(of_topics).map(each).sum();
-        series + self.moments.capacity() * size_of::<Moment>() + self.changes.capacity() * size_of::<StatusChange>()
+        series + self.times.capacity() * size_of::<SampleTime>() + self.changes.capacity() * size_of::<StatusChange>()
     }
 }
 

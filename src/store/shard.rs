@@ -9,11 +9,11 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    commits::{CommitEvent, Rings},
+    commits::{CommitEvent, CommitRings},
     event::{Change, Event, EventKind, ShardKey},
-    group::{Commit, Group, GroupView, Seen, ShardContext, Stored},
+    group::{Commit, CommitOrigin, Group, GroupView, ShardContext, StoredCommit},
     membership::record::GroupRecord,
-    names::Names,
+    names::NameInterner,
     progress::Progress,
 };
 use crate::{
@@ -22,22 +22,22 @@ use crate::{
 };
 
 mod directory;
-mod early;
-mod found;
+mod overlay;
+mod view;
 mod replay;
 
 use directory::Directory;
 pub use directory::{GroupSet, Groups};
-use early::Ahead;
-pub use found::{Found, FoundEntry, Hidden, ShardView};
+use overlay::Overlay;
+pub use view::{CopiedEntry, HiddenGroups, OffsetLookup, ShardView};
 
 /// Number of lock attempts before a reader parks; they take at most a tenth of a millisecond.
-const LOOKS: u32 = 2000;
+const LOCK_ATTEMPTS: u32 = 2000;
 
 #[derive(Debug)]
-struct State {
+struct ShardState {
     groups: Directory,
-    commits: Rings,
+    commits: CommitRings,
     sequence: u64,
     last_full: u64,
     last: Revision,
@@ -45,10 +45,10 @@ struct State {
     highest: Revision,
     /// Facts below this revision were passed to [`Shard::apply`].
     read_to: Revision,
-    ahead: Ahead,
+    overlay: Overlay,
     changes: Option<broadcast::Sender<Arc<Change>>>,
     /// Groups that readers see in another shard, or nowhere.
-    hidden: Hidden,
+    hidden: HiddenGroups,
     /// The view for readers until the next write, created on demand.
     view: OnceLock<Arc<ShardView>>,
 }
@@ -75,9 +75,9 @@ pub struct Shard {
     /// Time at which `applied` last moved.
     applied_at: AtomicU32,
     /// Whether the transaction overlay has entries for this shard.
-    has_ahead: AtomicBool,
-    state: RwLock<State>,
-    names: Arc<Names>,
+    has_overlay: AtomicBool,
+    state: RwLock<ShardState>,
+    names: Arc<NameInterner>,
     context: ShardContext,
     clock: Clock,
     limits: Limits,
@@ -86,25 +86,25 @@ pub struct Shard {
 impl Shard {
     /// Creates an empty shard.
     #[must_use]
-    pub fn new(key: ShardKey, context: ShardContext, names: Arc<Names>, clock: Clock, limits: Limits) -> Self {
+    pub fn new(key: ShardKey, context: ShardContext, names: Arc<NameInterner>, clock: Clock, limits: Limits) -> Self {
         Self {
             key,
             epoch: context.epoch,
             progress: Progress::default(),
             applied: watch::Sender::new(Revision::NONE),
             applied_at: AtomicU32::new(0),
-            has_ahead: AtomicBool::new(false),
-            state: RwLock::new(State {
+            has_overlay: AtomicBool::new(false),
+            state: RwLock::new(ShardState {
                 groups: Directory::default(),
-                commits: Rings::new(limits.commits_kept),
+                commits: CommitRings::new(limits.commits_kept),
                 sequence: 0,
                 last_full: 0,
                 last: Revision::NONE,
                 highest: Revision::NONE,
                 read_to: Revision::NONE,
-                ahead: Ahead::default(),
+                overlay: Overlay::default(),
                 changes: None,
-                hidden: Hidden::default(),
+                hidden: HiddenGroups::default(),
                 view: OnceLock::new(),
             }),
             names,
@@ -121,9 +121,9 @@ impl Shard {
         if events.is_empty() {
             return;
         }
-        let now = self.moment();
+        let now = self.now();
         let mut state = self.write();
-        let is_quiet = state.changes.is_none() && state.ahead.is_empty();
+        let is_quiet = state.changes.is_none() && state.overlay.is_empty();
         let kind = |event: &Event<'_>| {
             let is_commit = matches!(event.kind, EventKind::Commit { .. });
             is_quiet && is_commit && event.revision < live_from
@@ -143,10 +143,10 @@ impl Shard {
         }
     }
 
-    fn apply_each(&self, state: &mut State, events: &[Event<'_>], live_from: Revision, now: &Now) {
+    fn apply_each(&self, state: &mut ShardState, events: &[Event<'_>], live_from: Revision, now: &Now) {
         for event in events {
             state.read_to = event.revision.next();
-            if self.holds_back(state, event, now) {
+            if self.is_overlaid(state, event, now) {
                 continue;
             }
             let live = event.revision >= live_from;
@@ -172,13 +172,13 @@ impl Shard {
         }
     }
 
-    fn moment(&self) -> Now {
+    fn now(&self) -> Now {
         Now { ticks: self.clock.ticks(), wall: self.clock.now() }
     }
 
     /// Sets the revision up to which (exclusive) the source is applied. It never moves back.
     pub fn set_applied(&self, revision: Revision) {
-        self.hand_back(revision);
+        self.end_overlay(revision);
         self.applied_at.store(self.clock.ticks(), Ordering::Relaxed);
         self.applied.send_if_modified(|applied| {
             let forward = revision > *applied;
@@ -228,8 +228,8 @@ impl Shard {
     }
 
     /// Sets which groups are hidden in this shard. Returns whether the set changed.
-    pub fn set_hidden(&self, hidden: Option<&Hidden>) -> bool {
-        let is_same = |known: &Hidden| hidden.map_or(known.is_empty(), |hidden| hidden == known);
+    pub fn set_hidden(&self, hidden: Option<&HiddenGroups>) -> bool {
+        let is_same = |known: &HiddenGroups| hidden.map_or(known.is_empty(), |hidden| hidden == known);
         if is_same(&self.read().hidden) {
             return false;
         }
@@ -239,8 +239,8 @@ impl Shard {
 
     /// Returns the hidden groups. The allocation is the same until they change.
     #[must_use]
-    pub fn hidden(&self) -> Hidden {
-        Hidden::clone(&self.read().hidden)
+    pub fn hidden(&self) -> HiddenGroups {
+        HiddenGroups::clone(&self.read().hidden)
     }
 
     /// Returns a view of one group.
@@ -252,16 +252,16 @@ impl Shard {
 
     /// Returns a copy of one committed offset.
     #[must_use]
-    pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<Found> {
+    pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<OffsetLookup> {
         let state = self.read();
         let at = state.groups.find(&self.context, group)?;
         let view = state.groups.view(at)?;
         let entry = state.groups.get(&self.context, at, topic, partition);
-        Some(Found {
+        Some(OffsetLookup {
             group: Name::clone(&view.id),
             members: view.members.clone(),
             has_topic: entry.is_some() || view.topic_counts().any(|(name, _)| &**name == topic),
-            entry: entry.map(|(position, entry)| FoundEntry {
+            entry: entry.map(|(position, entry)| CopiedEntry {
                 position,
                 topic: Name::clone(entry.topic),
                 topic_index: entry.topic_index,
@@ -285,8 +285,8 @@ impl Shard {
 
     /// Locks the state for reading. Spins before it parks, because the writer holds the lock for microseconds only:
     /// waking a parked reader costs the writer more than a short spin costs the reader.
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        for _ in 0..LOOKS {
+    fn read(&self) -> RwLockReadGuard<'_, ShardState> {
+        for _ in 0..LOCK_ATTEMPTS {
             if let Some(state) = self.state.try_read() {
                 return state;
             }
@@ -296,13 +296,13 @@ impl Shard {
     }
 
     /// Locks the state for writing. Drops the shared view, so that groups that no reader pins are changed in place.
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
+    fn write(&self) -> RwLockWriteGuard<'_, ShardState> {
         let mut state = self.state.write();
         state.view.take();
         state
     }
 
-    fn view(&self, state: &State) -> Arc<ShardView> {
+    fn view(&self, state: &ShardState) -> Arc<ShardView> {
         let view = || ShardView {
             key: self.key.clone(),
             epoch: self.epoch,
@@ -312,20 +312,20 @@ impl Shard {
             commits: state.commits.clone(),
             last_full: state.last_full,
             last: state.last,
-            hidden: Hidden::clone(&state.hidden),
+            hidden: HiddenGroups::clone(&state.hidden),
         };
         Arc::clone(state.view.get_or_init(|| Arc::new(view())))
     }
 
     /// Returns the group; adds it if it is new.
-    fn group_mut<'s>(&'s self, state: &'s mut State, id: &str) -> Option<Group<'s>> {
-        let at = state.groups.enter(&self.context, id, |id| self.names.intern(id));
+    fn group_mut<'s>(&'s self, state: &'s mut ShardState, id: &str) -> Option<Group<'s>> {
+        let at = state.groups.get_or_add(&self.context, id, |id| self.names.intern(id));
         state.groups.group_mut(&self.context, at)
     }
 
     fn commit(
         &self,
-        state: &mut State,
+        state: &mut ShardState,
         event: &Event<'_>,
         key: (&str, i32),
         commit: &Commit<'_>,
@@ -338,7 +338,8 @@ impl Shard {
         let Some(mut group) = self.group_mut(state, event.group) else { return };
         let old_extras = watched.then(|| group.get(key.0, key.1).and_then(|entry| entry.extras.cloned()));
         let intern = |name: &str| self.names.intern(name);
-        let (place, old) = group.commit(key, commit, Seen { revision: event.revision, applied, at: now.wall }, intern);
+        let (place, old) =
+            group.commit(key, commit, CommitOrigin { revision: event.revision, applied, at: now.wall }, intern);
         if live {
             group.count_live();
         }
@@ -351,8 +352,8 @@ impl Shard {
             group: id,
             topic,
             partition: key.1,
-            old: old.map(|row| Stored { row, extras: old_extras.flatten() }),
-            new: Some(Stored { row, extras }),
+            old: old.map(|row| StoredCommit { row, extras: old_extras.flatten() }),
+            new: Some(StoredCommit { row, extras }),
         };
         if old.is_none() {
             state.groups.count_new(1);
@@ -360,7 +361,7 @@ impl Shard {
         record(state, change, event.at, now, live);
     }
 
-    fn delete(&self, state: &mut State, event: &Event<'_>, key: (&str, i32), now: &Now, live: bool) {
+    fn delete(&self, state: &mut ShardState, event: &Event<'_>, key: (&str, i32), now: &Now, live: bool) {
         let Some(at) = state.groups.find(&self.context, event.group) else { return };
         let Some(mut group) = state.groups.group_mut(&self.context, at) else { return };
         let Some(entry) = group.get(key.0, key.1) else { return };
@@ -368,13 +369,13 @@ impl Shard {
         let id = Name::clone(&group.view.id);
         let Some(row) = group.remove(key.0, key.1) else { return };
         state.groups.count_deleted();
-        let (revision, partition, old) = (event.revision, key.1, Some(Stored { row, extras }));
+        let (revision, partition, old) = (event.revision, key.1, Some(StoredCommit { row, extras }));
         let change = Change { sequence: 0, revision, group: id, topic, partition, old, new: None };
         record(state, change, event.at, now, live);
         state.groups.drop_if_gone(&self.context, event.group);
     }
 
-    fn members(&self, state: &mut State, event: &Event<'_>, tombstone: bool, change: impl FnOnce(&mut Group<'_>)) {
+    fn members(&self, state: &mut ShardState, event: &Event<'_>, tombstone: bool, change: impl FnOnce(&mut Group<'_>)) {
         if tombstone && state.groups.find(&self.context, event.group).is_none() {
             return;
         }
@@ -400,7 +401,7 @@ struct Now {
 }
 
 /// Numbers a change, adds it to the ring if it is live, and sends it to watchers. Changes of hidden groups are ignored.
-fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bool) {
+fn record(state: &mut ShardState, mut change: Change, at: Millis, now: &Now, live: bool) {
     if state.hidden.contains(&change.group) {
         return;
     }

@@ -18,11 +18,11 @@ use super::{
     audit::Audit,
     copies::Copies,
     ends::to_f64,
-    event::{Applied, ShardKey},
+    event::{AppliedRevisions, ShardKey},
     homes::{Homes, Layout, last_commit, newest},
-    latest::Latest,
+    latest::LatestOffsets,
     samples::SamplesBoard,
-    shard::{Hidden, Shard, ShardView},
+    shard::{HiddenGroups, Shard, ShardView},
     windows::{Replaced, Windows},
 };
 use crate::{
@@ -67,13 +67,13 @@ impl Kind {
 #[derive(Clone, Debug)]
 struct Access {
     kind: Kind,
-    latest: Arc<dyn Latest>,
+    latest: Arc<dyn LatestOffsets>,
     shards: BTreeMap<i32, Arc<Shard>>,
 }
 
 /// Outcome of the last complete read of an offset store.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct ReadOutcome {
     /// Number of offsets in the store.
     pub entries: u64,
     /// Number of keys that do not match the layout.
@@ -112,7 +112,7 @@ pub struct Source {
     pub audit: Audit,
     access: ArcSwap<Access>,
     /// Outcome of the last complete read; only of a table.
-    reading: ArcSwapOption<Reading>,
+    last_read: ArcSwapOption<ReadOutcome>,
     health: watch::Sender<Arc<Health>>,
     pub(super) copies: Arc<Copies>,
     /// Time at which the load began.
@@ -124,7 +124,7 @@ pub struct Source {
 impl Source {
     /// Creates a source without data.
     #[must_use]
-    pub fn new((id, store): (SourceId, Name), kind: Kind, latest: Arc<dyn Latest>, clock: &Clock) -> Self {
+    pub fn new((id, store): (SourceId, Name), kind: Kind, latest: Arc<dyn LatestOffsets>, clock: &Clock) -> Self {
         let source = Self {
             id,
             store,
@@ -133,7 +133,7 @@ impl Source {
             samples: SamplesBoard::default(),
             audit: Audit::default(),
             access: ArcSwap::from_pointee(Access { kind, latest, shards: BTreeMap::new() }),
-            reading: ArcSwapOption::empty(),
+            last_read: ArcSwapOption::empty(),
             health: watch::Sender::default(),
             copies: Arc::default(),
             started: AtomicU32::new(clock.ticks()),
@@ -150,7 +150,7 @@ impl Source {
     }
 
     /// Counts a restart of a task, as `east/listener`.
-    pub fn note_restart(&self, part: &str) {
+    pub fn count_restart(&self, part: &str) {
         *self.restarts.lock().entry(part.to_owned()).or_default() += 1;
     }
 
@@ -163,8 +163,8 @@ impl Source {
     /// Drops all data of the source, which then loads as after the start.
     pub(super) fn forget(&self, error: String, clock: &Clock) {
         self.set_health(|health| {
-            let has_other_way = health.has_other_way;
-            *health = Health { has_other_way, ..Health::unread(error, clock) };
+            let has_other_mode = health.has_other_mode;
+            *health = Health { has_other_mode, ..Health::unread(error, clock) };
         });
         self.change_shards(BTreeMap::clear);
         self.forget_samples();
@@ -198,23 +198,23 @@ impl Source {
 
     /// Returns the implementation of reads of the latest offsets.
     #[must_use]
-    pub fn latest(&self) -> Arc<dyn Latest> {
+    pub fn latest(&self) -> Arc<dyn LatestOffsets> {
         Arc::clone(&self.access.load().latest)
     }
 
     /// Sets the implementation of reads of the latest offsets.
-    pub fn set_latest(&self, latest: Arc<dyn Latest>) {
+    pub fn set_latest(&self, latest: Arc<dyn LatestOffsets>) {
         self.access.rcu(|access| Access { latest: Arc::clone(&latest), ..Access::clone(access) });
     }
 
     /// Switches to another read mode. All data is dropped, and the source loads as after the start.
-    pub fn read_anew(&self, kind: Kind, latest: Arc<dyn Latest>, reason: String, clock: &Clock) {
+    pub fn switch_mode(&self, kind: Kind, latest: Arc<dyn LatestOffsets>, reason: String, clock: &Clock) {
         self.forget(reason, clock);
         self.access.store(Arc::new(Access { kind, latest, shards: BTreeMap::new() }));
     }
 
     /// Creates a source of the same name that is read in another mode. No reader sees it until [`Source::adopt`].
-    pub(super) fn aside(&self, kind: Kind, latest: Arc<dyn Latest>, clock: &Clock) -> Self {
+    pub(super) fn aside(&self, kind: Kind, latest: Arc<dyn LatestOffsets>, clock: &Clock) -> Self {
         let mut aside = Self::new((self.id.clone(), Name::clone(&self.store)), kind, latest, clock);
         aside.copies = Arc::clone(&self.copies);
         aside
@@ -225,7 +225,7 @@ impl Source {
     pub(super) fn adopt(&self, (aside, replaced): (&Self, Replaced), reason: String, clock: &Clock) {
         let (read, health) = (aside.access.load_full(), aside.health());
         self.access.store(read);
-        self.reading.store(aside.reading.load_full());
+        self.last_read.store(aside.last_read.load_full());
         self.audit.clear();
         // Windows refer to rows by position, and the positions have changed.
         self.windows.store(Arc::new(Windows { groups: HashMap::new(), replaced: Some(replaced) }));
@@ -234,12 +234,12 @@ impl Source {
 
     /// Returns the outcome of the last complete read, of a source that is read as a whole.
     #[must_use]
-    pub fn reading(&self) -> Option<Arc<Reading>> {
-        self.reading.load_full()
+    pub fn last_read(&self) -> Option<Arc<ReadOutcome>> {
+        self.last_read.load_full()
     }
 
-    pub(super) fn set_reading(&self, reading: Reading) {
-        self.reading.store(Some(Arc::new(reading)));
+    pub(super) fn set_last_read(&self, last_read: ReadOutcome) {
+        self.last_read.store(Some(Arc::new(last_read)));
     }
 
     /// Returns the current health.
@@ -267,7 +267,7 @@ impl Source {
     }
 
     /// Notifies the receivers of the health without a change of it.
-    pub(super) fn wake(&self) {
+    pub(super) fn notify(&self) {
         self.health.send_modify(|_| ());
     }
 
@@ -313,8 +313,8 @@ impl Source {
         }
         let home = home.map(|home| home.key.number);
         let others = shards.iter().filter(|(at, shard)| Some(**at) != home && copies.contains(shard.epoch));
-        let strays: Vec<i32> = others.map(|(at, _)| *at).collect();
-        let shown = match &*homes.candidates(group, &strays, home, count) {
+        let misplaced: Vec<i32> = others.map(|(at, _)| *at).collect();
+        let shown = match &*homes.candidates(group, &misplaced, home, count) {
             [] => return None,
             [only] => *only,
             several => newest(several.iter().copied(), |at| last_commit(&*shards.get(&at)?.group(group)?))?,
@@ -348,18 +348,18 @@ impl Source {
     }
 
     /// Sets which copies of groups are hidden, by shard. Receivers of the health are notified of a change.
-    pub fn set_hidden(&self, hidden: &BTreeMap<i32, Hidden>) {
+    pub fn set_hidden(&self, hidden: &BTreeMap<i32, HiddenGroups>) {
         let mut changed = false;
         for (at, shard) in &self.access.load().shards {
             changed |= shard.set_hidden(hidden.get(at));
         }
         if changed {
-            self.wake();
+            self.notify();
         }
     }
 
     /// Returns how far each shard is applied.
-    pub fn applied(&self) -> Applied {
+    pub fn applied(&self) -> AppliedRevisions {
         self.access.load().shards.values().map(|shard| (shard.key.clone(), shard.applied())).collect()
     }
 
@@ -379,7 +379,7 @@ impl Source {
             change(&mut access.shards);
             access
         });
-        self.wake();
+        self.notify();
     }
 
     /// Returns the time of the newest record.

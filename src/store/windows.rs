@@ -17,9 +17,9 @@ use crate::{clock::Ticks, model::Name};
 const RATE_WEIGHT: f64 = 0.3;
 
 /// A time on the steady clock, or never, in 4 bytes.
-type When = Option<NonZeroU32>;
+type OptionalTicks = Option<NonZeroU32>;
 
-fn when(at: Ticks) -> When {
+fn when(at: Ticks) -> OptionalTicks {
     NonZeroU32::new(at.max(1))
 }
 
@@ -35,15 +35,15 @@ pub struct KeyWindow {
     /// Lag at the last sample for which it was known.
     pub lag: i64,
     /// Time of the last sample without lag.
-    pub without_lag: When,
+    pub without_lag: OptionalTicks,
     /// Time at which the committed offset last changed; before a change, the time of the first sample.
     pub moved: Ticks,
     /// Time at which the committed offset last went back.
-    pub rewound: When,
+    pub rewound: OptionalTicks,
     /// Time at which the lag last fell; before that, the time of the first sample.
-    pub fell: When,
+    pub fell: OptionalTicks,
     /// Time at which the lag last rose.
-    pub rose: When,
+    pub rose: OptionalTicks,
     rate: f32,
 }
 
@@ -72,7 +72,7 @@ impl KeyWindow {
     pub fn next(&self, entry: &Entry<'_>, known: Option<i64>, now: Ticks) -> Self {
         let offset = entry.row.committed_offset;
         let lag = known.unwrap_or(self.lag);
-        let at = |happened: bool, before: When| if happened { when(now) } else { before };
+        let at = |happened: bool, before: OptionalTicks| if happened { when(now) } else { before };
         let rate = if offset == self.committed_offset { self.rate } else { self.rate_after(offset, now) };
         Self {
             committed_offset: offset,
@@ -150,11 +150,11 @@ pub struct Windows {
 
 /// Offsets that were replaced without a commit, by group, topic and partition, with their previous values.
 #[derive(Debug, Default)]
-pub struct Replaced(HashMap<Name, HashMap<(Name, i32), Before>>);
+pub struct Replaced(HashMap<Name, HashMap<(Name, i32), PreviousOffset>>);
 
 /// A replaced offset as it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Before {
+pub struct PreviousOffset {
     /// The previous offset; `None` if it did not exist.
     pub committed_offset: Option<i64>,
     /// Whether the offset does not exist any more.
@@ -175,17 +175,18 @@ impl Replaced {
             let gone = were
                 .iter()
                 .filter(|(key, _)| !are.contains_key(*key))
-                .map(|(key, offset)| (key.clone(), Before { committed_offset: Some(*offset), is_gone: true }));
+                .map(|(key, offset)| (key.clone(), PreviousOffset { committed_offset: Some(*offset), is_gone: true }));
             let others = are.iter().filter(|(key, offset)| were.get(*key) != Some(*offset));
-            let others = others
-                .map(|(key, _)| (key.clone(), Before { committed_offset: were.get(key).copied(), is_gone: false }));
-            replaced.enter(id, gone.chain(others));
+            let others = others.map(|(key, _)| {
+                (key.clone(), PreviousOffset { committed_offset: were.get(key).copied(), is_gone: false })
+            });
+            replaced.insert(id, gone.chain(others));
         }
         replaced
     }
 
-    fn enter(&mut self, group: &Name, offsets: impl Iterator<Item = ((Name, i32), Before)>) {
-        let offsets: HashMap<(Name, i32), Before> = offsets.collect();
+    fn insert(&mut self, group: &Name, offsets: impl Iterator<Item = ((Name, i32), PreviousOffset)>) {
+        let offsets: HashMap<(Name, i32), PreviousOffset> = offsets.collect();
         if !offsets.is_empty() {
             self.0.insert(Name::clone(group), offsets);
         }

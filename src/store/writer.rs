@@ -7,13 +7,13 @@ use hashbrown::HashMap;
 use super::{
     Store,
     cluster::Cluster,
-    event::{Applied, Event},
+    event::{AppliedRevisions, Event},
     group::GroupView,
-    latest::Latest,
-    names::Names,
+    latest::LatestOffsets,
+    names::NameInterner,
     pin,
     shard::Shard,
-    source::{Fault, Kind, Reading, Source},
+    source::{Fault, Kind, ReadOutcome, Source},
     windows::Replaced,
 };
 use crate::{
@@ -66,13 +66,13 @@ impl SourceWriter {
 
     /// Returns the interned names.
     #[must_use]
-    pub fn names(&self) -> &Arc<Names> {
+    pub fn names(&self) -> &Arc<NameInterner> {
         self.store.names()
     }
 
     /// Returns how far all shards of the cluster are applied.
     #[must_use]
-    pub fn applied(&self) -> Applied {
+    pub fn applied(&self) -> AppliedRevisions {
         self.cluster.applied()
     }
 
@@ -95,7 +95,7 @@ impl SourceWriter {
 
     /// Returns a writer of the same source in another read mode. No reader sees its data until [`SourceWriter::adopt`].
     #[must_use]
-    pub fn aside(&self, kind: Kind, latest: Arc<dyn Latest>) -> Self {
+    pub fn aside(&self, kind: Kind, latest: Arc<dyn LatestOffsets>) -> Self {
         let source = Arc::new(self.source.aside(kind, latest, &self.store.clock));
         Self { source, ..self.clone() }
     }
@@ -121,14 +121,14 @@ impl SourceWriter {
     }
 
     /// Records a complete read of the store, with its outcome.
-    pub fn succeeded(&self, reading: Reading) {
-        self.set_reading(reading);
+    pub fn succeeded(&self, outcome: ReadOutcome) {
+        self.set_last_read(outcome);
         self.source.succeeded(&self.store.clock);
     }
 
     /// Records the outcome of the last complete read of the store.
-    pub fn set_reading(&self, reading: Reading) {
-        self.source.set_reading(reading);
+    pub fn set_last_read(&self, outcome: ReadOutcome) {
+        self.source.set_last_read(outcome);
     }
 
     /// Records that the store could not be read. Its rows are stale from the first failure on.

@@ -230,7 +230,7 @@ fn a_read_exceeds_its_budget_or_releases_all_of_it() {
         while let Some(key) = joined.next_key(|_, _| true)? {
             keys.push(key);
         }
-        assert!(budget.used() > keys.len() * 50 * size_of::<(Index, i64)>(), "{}", budget.used());
+        assert!(budget.used() > keys.len() * 50 * size_of::<(SampleNumber, i64)>(), "{}", budget.used());
         let count = keys.len();
         drop((keys, joined));
         assert_eq!(budget.used(), 0);

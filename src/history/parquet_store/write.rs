@@ -17,7 +17,7 @@ use crate::{
         cluster::Cluster,
         history_store::{Bounds, ReadError},
         pin,
-        samples::{Index, Moment},
+        samples::{SampleNumber, SampleTime},
         source::Source,
     },
 };
@@ -37,7 +37,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 struct WriteProgress {
     /// The source object that was written. A new source of the same name numbers its samples from the start.
     of: Weak<Source>,
-    index: Index,
+    index: SampleNumber,
     at: Millis,
     /// The hour in which all keys were last written.
     hour: Option<Millis>,
@@ -120,7 +120,7 @@ impl ParquetStore {
         known.retain(|id, _| all.iter().any(|source| source.id == *id));
         self.drop_failures_of_removed(&all);
         for (cluster, source) in sources {
-            let Some((index, moment)) = source.samples.current().moments().next_back() else { continue };
+            let Some((index, moment)) = source.samples.current().times().next_back() else { continue };
             let is_same = |written: &&WriteProgress| std::ptr::eq(written.of.as_ptr(), Arc::as_ptr(&source));
             let before = known.get(&source.id).filter(is_same).cloned().unwrap_or_default();
             let is_due =
@@ -145,8 +145,8 @@ impl ParquetStore {
     async fn write(
         &self,
         (cluster, source): (&Arc<Cluster>, &Arc<Source>),
-        index: Index,
-        moment: Moment,
+        index: SampleNumber,
+        moment: SampleTime,
         before: &WriteProgress,
     ) -> Result<WriteProgress, ParquetStoreError> {
         let store = self.store()?;
@@ -188,8 +188,8 @@ impl Tidier {
 /// Returns the rows of a sample: all keys, or those that changed since sample `from`.
 fn rows(
     (cluster, source): &(Arc<Cluster>, Arc<Source>),
-    from: Option<Index>,
-    index: Index,
+    from: Option<SampleNumber>,
+    index: SampleNumber,
     at: Millis,
 ) -> Result<Vec<Row>, ReadError> {
     let cut = pin(cluster, source);
@@ -205,7 +205,7 @@ fn rows(
             for key in keys {
                 let point = key.at(index);
                 // The values at a sample that was dropped are unknown.
-                let before = from.filter(|from| cut.samples.moment(*from).is_some()).map(|from| key.at(from));
+                let before = from.filter(|from| cut.samples.time(*from).is_some()).map(|from| key.at(from));
                 let has_changed = before.map_or(point.is_some(), |before| before != point);
                 if has_changed {
                     let (group, topic) = (Name::clone(&group), key.topic);

@@ -13,7 +13,7 @@ use crate::{
     store::{
         event::{Event, EventKind},
         group,
-        source::Reading,
+        source::ReadOutcome,
         writer::{ShardWriter, SourceWriter},
     },
 };
@@ -126,8 +126,8 @@ impl<'a> LineApplier<'a> {
     }
 
     /// Returns the statistics of the last read.
-    pub(super) fn reading(&self, took: Ticks, interval: Duration) -> Reading {
-        Reading {
+    pub(super) fn reading(&self, took: Ticks, interval: Duration) -> ReadOutcome {
+        ReadOutcome {
             entries: self.shard.len().1 as u64,
             unmatched: 0,
             malformed: self.malformed,

@@ -147,12 +147,12 @@ async fn a_replaced_or_truncated_file_deletes_no_rows() {
 async fn rejected_lines_are_counted_and_the_last_is_named_by_number() {
     let lab = Lab::new(&(line("g", 1) + "{\"password\":\"hunter2\"\n\n" + &line("h", 2) + "[]\n"));
     lab.wait_until_read().await.unwrap();
-    let reading = lab.writer.source().reading().unwrap();
+    let reading = lab.writer.source().last_read().unwrap();
     assert_eq!((reading.entries, reading.malformed), (2, 2));
     assert_eq!(reading.last_rejected.as_deref(), Some("line 5: not a JSON object (column 1)"));
     fs::write(lab.path(), line("g", 3)).unwrap();
     lab.wait_until_read().await.unwrap();
-    let reading = lab.writer.source().reading().unwrap();
+    let reading = lab.writer.source().last_read().unwrap();
     assert_eq!((reading.malformed, reading.last_rejected.as_deref()), (0, None), "the counters restart with each file");
 }
 

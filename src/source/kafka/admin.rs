@@ -26,7 +26,7 @@ use crate::{
     model::{Name, Revision},
     store::{
         counter::Counter,
-        latest::{Count, Latest, Scope, SourceError},
+        latest::{LatestOffsets, Scope, SourceCounter, SourceError},
     },
 };
 
@@ -87,11 +87,11 @@ impl Requests {
     }
 }
 
-/// The [`Latest`] of a cluster that is read by the Admin API.
+/// The [`LatestOffsets`] of a cluster that is read by the Admin API.
 #[derive(Debug)]
 pub(super) struct LatestOfAdmin(pub(super) Arc<Requests>);
 
-impl Latest for LatestOfAdmin {
+impl LatestOffsets for LatestOfAdmin {
     fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async move {
             let group = match scope {
@@ -106,8 +106,8 @@ impl Latest for LatestOfAdmin {
         .boxed()
     }
 
-    fn counters(&self) -> Vec<Count> {
-        vec![Count {
+    fn counters(&self) -> Vec<SourceCounter> {
+        vec![SourceCounter {
             name: "offsetd_admin_calls_total",
             help: "Requests to group coordinators while committed offsets are read by the Admin API.",
             value: self.0.calls.get(),

@@ -65,7 +65,7 @@ impl Committed {
     /// Whether this is the commit of a row. Brokers before 2.1 tell no epoch.
     #[must_use]
     pub(crate) fn is(&self, row: &Row, extras: Option<&Extras>) -> bool {
-        row.says(extras, self.offset, self.leader_epoch, &self.metadata)
+        row.has_values(extras, self.offset, self.leader_epoch, &self.metadata)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Counters of the transaction overlay, which shows commits ahead of an open transaction.
 
-use crate::store::{counter::Counter, latest::Count};
+use crate::store::{counter::Counter, latest::SourceCounter};
 
 /// Counters of the transaction overlay of one log.
 #[derive(Debug, Default)]
@@ -19,8 +19,8 @@ pub(super) struct Counters {
 
 impl Counters {
     /// Returns the counters as metrics.
-    pub(super) fn all(&self) -> Vec<Count> {
-        let count = |name, help, counter: &Counter| Count { name, help, value: counter.get() };
+    pub(super) fn all(&self) -> Vec<SourceCounter> {
+        let count = |name, help, counter: &Counter| SourceCounter { name, help, value: counter.get() };
         vec![
             count(
                 "offsetd_transaction_calls_total",

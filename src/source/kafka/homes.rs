@@ -181,10 +181,10 @@ impl Asker {
             let ids = strays_of(shard, count);
             ids.iter().map(|id| (Name::clone(id), at)).collect::<Vec<Copy>>()
         };
-        let strays: Vec<Copy> = shards.iter().flat_map(stray).collect();
-        let places: Vec<(i32, i32)> = strays.iter().take(EXPLAINED).map(|(id, at)| (java_hash(id), *at)).collect();
+        let misplaced: Vec<Copy> = shards.iter().flat_map(stray).collect();
+        let places: Vec<(i32, i32)> = misplaced.iter().take(EXPLAINED).map(|(id, at)| (java_hash(id), *at)).collect();
         verdicts.explain(&places);
-        for (id, at) in strays {
+        for (id, at) in misplaced {
             let hash = java_hash(&id);
             let Some(class) = verdicts.class(hash, at, count, None) else { continue };
             let home = log_partition_of(hash, count).and_then(|home| group_in(shards, home, &id));

@@ -32,7 +32,7 @@ use crate::{
     store::{
         cluster::{Cluster, Fault},
         homes::Homes,
-        latest::{Count, Latest, Scope, SourceError},
+        latest::{LatestOffsets, Scope, SourceCounter, SourceError},
         shard::Shard,
         source::{Kind, Source},
     },
@@ -60,7 +60,7 @@ pub struct Log {
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
 
-/// The [`Latest`] of a log.
+/// The [`LatestOffsets`] of a log.
 #[derive(Debug)]
 struct LatestOfLog(Arc<Log>);
 
@@ -86,8 +86,8 @@ impl Log {
         (cluster, log)
     }
 
-    /// Returns the kind and the [`Latest`] of a source that reads the log or the Admin API.
-    pub(super) fn kind_and_latest(self: &Arc<Self>, kind: SourceKind) -> (Kind, Arc<dyn Latest>) {
+    /// Returns the kind and the [`LatestOffsets`] of a source that reads the log or the Admin API.
+    pub(super) fn kind_and_latest(self: &Arc<Self>, kind: SourceKind) -> (Kind, Arc<dyn LatestOffsets>) {
         match kind {
             SourceKind::Log => {
                 let homes: Arc<dyn Homes> = Arc::<LogHomes>::clone(&self.homes);
@@ -97,8 +97,8 @@ impl Log {
         }
     }
 
-    /// Returns the [`Latest`] of the current read mode.
-    pub(super) fn latest(self: &Arc<Self>) -> Arc<dyn Latest> {
+    /// Returns the [`LatestOffsets`] of the current read mode.
+    pub(super) fn latest(self: &Arc<Self>) -> Arc<dyn LatestOffsets> {
         let kind = self.cluster.get().and_then(Weak::upgrade).map_or(SourceKind::Log, |cluster| cluster.own.kind());
         self.kind_and_latest(kind).1
     }
@@ -239,7 +239,7 @@ impl Log {
     }
 
     /// Returns the text that names the open transaction that blocks a log partition.
-    fn held_up(&self, scope: &Scope) -> Option<String> {
+    fn delay_reason(&self, scope: &Scope) -> Option<String> {
         let cluster = self.cluster.get().and_then(Weak::upgrade)?;
         let (shard, since) = shards_in_scope(&cluster.own, scope).into_iter().find_map(|shard| {
             let since = shard.progress.open_transaction_since()?;
@@ -263,16 +263,16 @@ fn shards_in_scope(source: &Source, scope: &Scope) -> Vec<Arc<Shard>> {
     }
 }
 
-impl Latest for LatestOfLog {
+impl LatestOffsets for LatestOfLog {
     fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async move { Ok(self.0.reach(scope).await?) }.boxed()
     }
 
-    fn held_up(&self, scope: &Scope) -> Option<String> {
-        self.0.held_up(scope)
+    fn delay_reason(&self, scope: &Scope) -> Option<String> {
+        self.0.delay_reason(scope)
     }
 
-    fn counters(&self) -> Vec<Count> {
+    fn counters(&self) -> Vec<SourceCounter> {
         self.0.counters.all()
     }
 }

@@ -241,7 +241,7 @@ impl ModeSwitch {
             return writer.adopt(loaded, reason);
         }
         let (kind, latest) = log.kind_and_latest(kind);
-        source.read_anew(kind, latest, format!("{reason}; reading from {name}"), writer.clock());
+        source.switch_mode(kind, latest, format!("{reason}; reading from {name}"), writer.clock());
         source.set_health(|health| health.mode_reason = Some(reason));
     }
 

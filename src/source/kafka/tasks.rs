@@ -29,7 +29,7 @@ use crate::{
         Source,
         kafka::{Log, ask::AskError},
     },
-    store::{cluster::Fault, latest::Latest, writer::SourceWriter},
+    store::{cluster::Fault, latest::LatestOffsets, writer::SourceWriter},
 };
 
 /// Settings of the tasks.
@@ -95,7 +95,7 @@ impl KafkaSource {
 impl Source for KafkaSource {
     type Error = TaskError;
 
-    fn latest(&self) -> Arc<dyn Latest> {
+    fn latest(&self) -> Arc<dyn LatestOffsets> {
         self.log.latest()
     }
 
@@ -153,7 +153,7 @@ impl ClusterTasks {
         let is_auto = cluster.config.mode == ReadMode::Auto;
         let switch = is_auto.then(|| Decider::new((writer, log), connector.clone(), Arc::clone(&identity)));
         let is_log = writer.source().kind() == SourceKind::Log;
-        writer.source().set_health(|health| health.has_other_way = is_auto && is_log);
+        writer.source().set_health(|health| health.has_other_mode = is_auto && is_log);
         let requests = log.requests.open();
         let reader = OffsetReader::new((writer, log), &connector, &identity, known, requests);
         let mut reader = reader.map_err(failed("listener"))?;

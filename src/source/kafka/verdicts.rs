@@ -193,7 +193,7 @@ fn layout(shards: &[Arc<ShardView>], verdicts: &Verdicts) -> Layout {
     for shard in shards {
         let here = shard.key.number;
         let ids = strays_of(shard, count);
-        layout.astray.extend((!ids.is_empty()).then_some(here));
+        layout.shards_with_misplaced.extend((!ids.is_empty()).then_some(here));
         ids.iter().for_each(|id| misplaced.entry(Name::clone(id)).or_default().push(here));
     }
     let mut hidden: BTreeMap<i32, HashSet<Name>> = BTreeMap::new();
@@ -215,7 +215,7 @@ fn layout(shards: &[Arc<ShardView>], verdicts: &Verdicts) -> Layout {
 /// Returns the ids of the misplaced groups in a shard, given the number of log partitions. There are some after
 /// `__consumer_offsets` grew, and in copied topics.
 pub(super) fn strays_of(shard: &ShardView, count: i32) -> Arc<[Name]> {
-    shard.groups.strays(count, |hash| log_partition_of(hash, count) == Some(shard.key.number))
+    shard.groups.misplaced(count, |hash| log_partition_of(hash, count) == Some(shard.key.number))
 }
 
 /// The cached layout of one set of groups, valid until groups are added or removed or a verdict changes.

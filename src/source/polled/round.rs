@@ -10,7 +10,7 @@ use crate::{
         ends::Ends,
         event::{Event, EventKind},
         group::{Commit, GroupView},
-        shard::{FoundEntry, ShardView},
+        shard::{CopiedEntry, ShardView},
         writer::{ShardWriter, SourceWriter},
     },
 };
@@ -345,8 +345,8 @@ pub(super) fn topics(writer: &SourceWriter) -> Option<Arc<Ends>> {
 
 /// Returns whether a row equals the listed offset. A store that knows commit times may report a new commit of the same
 /// offset.
-fn is_same(known: &FoundEntry, listed: &StoredOffset<'_>, leader_epoch: i32) -> bool {
+fn is_same(known: &CopiedEntry, listed: &StoredOffset<'_>, leader_epoch: i32) -> bool {
     let at = known.row.committed_at;
     at == listed.committed_at.unwrap_or(0)
-        && known.row.says(known.extras.as_ref(), listed.committed_offset, leader_epoch, listed.metadata)
+        && known.row.has_values(known.extras.as_ref(), listed.committed_offset, leader_epoch, listed.metadata)
 }

@@ -54,7 +54,7 @@ impl Table for Clusters {
                 row.of.health.stale_since
             })
             .time("history_since", "Time of the oldest sample in memory (UTC)", |row| {
-                row.of.samples.moments().next().map(|(_, oldest)| oldest.at)
+                row.of.samples.times().next().map(|(_, oldest)| oldest.at)
             })
             .int64("history_bytes", "Bytes of the samples in memory", |row| super::saturating_i64(row.of.samples.bytes))
             .int64("audited_groups", "Groups compared with their coordinators", |row| {

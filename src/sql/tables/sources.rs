@@ -52,39 +52,39 @@ impl Table for Sources {
             .text("kind", "Kind of the store", |row| &row.partition.kind)
             .optional_text("mode", "Mode in which a Kafka cluster is read: log or admin", |row| row.partition.mode)
             .optional_int64("entries", "Offsets in the last complete poll of a store", |row| {
-                Some(super::saturating_i64(row.partition.reading.as_ref()?.entries))
+                Some(super::saturating_i64(row.partition.last_read.as_ref()?.entries))
             })
             .optional_int64("unmatched", "Keys in the last complete poll that do not match the layout", |row| {
-                Some(super::saturating_i64(row.partition.reading.as_ref()?.unmatched))
+                Some(super::saturating_i64(row.partition.last_read.as_ref()?.unmatched))
             })
             .optional_int64("malformed", "Keys in the last complete poll without a valid offset", |row| {
-                Some(super::saturating_i64(row.partition.reading.as_ref()?.malformed))
+                Some(super::saturating_i64(row.partition.last_read.as_ref()?.malformed))
             })
             .optional_int64(
                 "ambiguous",
                 "Keys in the last complete poll that match the layout in several ways",
-                |row| Some(super::saturating_i64(row.partition.reading.as_ref()?.ambiguous)),
+                |row| Some(super::saturating_i64(row.partition.last_read.as_ref()?.ambiguous)),
             )
             .optional_int64(
                 "forbidden",
                 "Keys in the last complete poll that the store does not allow to read",
-                |row| Some(super::saturating_i64(row.partition.reading.as_ref()?.forbidden)),
+                |row| Some(super::saturating_i64(row.partition.last_read.as_ref()?.forbidden)),
             )
             .optional_string("last_rejected", "Last key that was rejected; never its value", |row| {
-                row.partition.reading.as_ref()?.last_rejected.clone()
+                row.partition.last_read.as_ref()?.last_rejected.clone()
             })
             .time("last_read_at", "Time of the last complete poll (UTC)", |row| {
-                Some(row.partition.reading.as_ref()?.read_at)
+                Some(row.partition.last_read.as_ref()?.read_at)
             })
             .optional_float(
                 "read_seconds",
                 "Duration of the last complete poll (s); in admin mode, of a round over all groups",
-                |row| Some(row.partition.reading.as_ref()?.seconds),
+                |row| Some(row.partition.last_read.as_ref()?.seconds),
             )
             .optional_float(
                 "interval_seconds",
                 "Time between polls (s); in admin mode, the longest time between two polls of a group",
-                |row| Some(row.partition.reading.as_ref()?.interval.as_secs_f64()),
+                |row| Some(row.partition.last_read.as_ref()?.interval.as_secs_f64()),
             )
     }
 

@@ -16,7 +16,7 @@ fn event(number: i64, previous: Option<i64>) -> CommitEvent {
 
 #[test]
 fn commits_stay_for_a_minute_and_within_the_capacity() {
-    let mut rings = Rings::new(10_000);
+    let mut rings = CommitRings::new(10_000);
     (0..5000).for_each(|at| rings.push(event(at, None)));
     assert_eq!(rings.iter().count(), 5000, "younger than a minute");
     (5000..200_000).for_each(|at| rings.push(event(at, None)));
@@ -27,7 +27,7 @@ fn commits_stay_for_a_minute_and_within_the_capacity() {
 
 #[test]
 fn a_rewind_outlives_the_minute_and_shows_once() {
-    let mut rings = Rings::new(10_000);
+    let mut rings = CommitRings::new(10_000);
     rings.push(event(0, Some(50)));
     assert_eq!(rings.iter().count(), 1);
     (1..20).for_each(|minute| (0..1024).for_each(|at| rings.push(event(minute * 60_000 + at, None))));

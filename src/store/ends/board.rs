@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::super::event::Applied;
+use super::super::event::AppliedRevisions;
 use super::{
     DELETED_AFTER, Ends, SAMPLE_SPAN, Sample, Topic, TopicMetadata,
     slots::Slots,
@@ -33,7 +33,7 @@ pub struct IdsSeen {
     /// Time at which the request was sent.
     pub asked: Option<Ticks>,
     /// Applied revisions at that time.
-    pub applied: Applied,
+    pub applied: AppliedRevisions,
 }
 
 /// Publishes versions of [`Ends`].
@@ -63,7 +63,7 @@ impl EndsBoard {
     ///
     /// If a topic is found deleted, the facts that are `applied` belong to it and not to a later topic of the same
     /// name. Returns whether a topic that was missing is listed again: it may have been deleted and created again.
-    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks, applied: &Applied) -> bool {
+    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks, applied: &AppliedRevisions) -> bool {
         let mut returned = false;
         self.update(|ends, free| {
             let mut topics = BTreeMap::new();

@@ -31,7 +31,7 @@ impl Slots<'_> {
                 slot: kept.get(number).map_or_else(|| self.acquire(absent_at), |partition| partition.slot),
             })
             .collect();
-        self.note_leaderless(&partitions);
+        self.mark_leaderless(&partitions);
         self.release(before.get(partitions.len().min(kept.len())..).unwrap_or_default());
         match known {
             Some(topic) if topic.partitions == partitions && topic.missing_since.is_none() => Arc::clone(topic),
@@ -48,7 +48,7 @@ impl Slots<'_> {
     }
 
     /// Marks the end of partitions without a leader as unknown. It stays unknown until the next leader has answered.
-    fn note_leaderless(&mut self, partitions: &[Partition]) {
+    fn mark_leaderless(&mut self, partitions: &[Partition]) {
         for partition in partitions.iter().filter(|partition| partition.leader.is_none()) {
             if let Some(value) = self.values.get_mut(partition.slot as usize) {
                 value.error = Some(EndError::NoLeader);

@@ -4,7 +4,7 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::DefaultHashBuilder;
 
-use super::{GroupView, Row, place_of, places::Places};
+use super::{GroupView, Row, index_table::IndexTable, position_of};
 
 /// Up to this number of rows, a group is scanned.
 const FEW_ROWS: usize = 32;
@@ -13,7 +13,7 @@ const FEW_TOPICS: usize = 8;
 
 /// The writer's index of one group.
 #[derive(Debug, Default)]
-pub(in super::super) struct Index {
+pub(in super::super) struct RowIndex {
     /// Hash tables of groups that have, or had, more rows or topics than the limits.
     tables: Option<Box<Tables>>,
     /// The topic of the last commit. Commits of a topic usually arrive together.
@@ -27,16 +27,16 @@ pub(in super::super) struct Index {
 #[derive(Debug, Default)]
 struct Tables {
     /// (topic, partition) → row.
-    rows: Places,
+    rows: IndexTable,
     /// Topic name → topic.
-    topics: Places,
+    topics: IndexTable,
 }
 
 fn hash_of(hasher: &DefaultHashBuilder, row: &Row) -> u64 {
     hasher.hash_one((row.topic, row.partition))
 }
 
-impl Index {
+impl RowIndex {
     /// Returns the row of a key.
     pub(in super::super) fn find(
         &self,
@@ -81,17 +81,17 @@ impl Index {
     }
 
     /// Records that `rows` more commits went to the rows that follow.
-    pub(super) fn go_on(&mut self, topic: u32, rows: u32) {
+    pub(super) fn advance(&mut self, topic: u32, rows: u32) {
         (self.last_topic, self.next_row) = (topic, self.next_row.saturating_add(rows));
     }
 
     /// Returns the chunk of the next row, and the row's position in the chunk.
-    pub(super) fn next_place(&self) -> (usize, usize) {
-        place_of(self.next_row)
+    pub(super) fn next_position(&self) -> (usize, usize) {
+        position_of(self.next_row)
     }
 
     /// Adds a new row.
-    pub(super) fn remember(&mut self, view: &GroupView, hasher: &DefaultHashBuilder, at: u32) {
+    pub(super) fn insert(&mut self, view: &GroupView, hasher: &DefaultHashBuilder, at: u32) {
         let hash = |at: &u32| view.row(*at).map_or(0, |row| hash_of(hasher, row));
         let in_use = self.tables.as_ref().is_some_and(|tables| !tables.rows.is_empty());
         if in_use || view.len() > FEW_ROWS {
@@ -104,13 +104,13 @@ impl Index {
     }
 
     /// Removes the entry of a row at an index.
-    pub(super) fn forget(&mut self, hasher: &DefaultHashBuilder, row: &Row, at: u32) {
+    pub(super) fn remove(&mut self, hasher: &DefaultHashBuilder, row: &Row, at: u32) {
         let Some(tables) = &mut self.tables else { return };
         tables.rows.remove(hash_of(hasher, row), at);
     }
 
     /// Adds a new topic, which has no rows yet.
-    pub(super) fn remember_topic(&mut self, view: &GroupView, hasher: &DefaultHashBuilder, at: u32) {
+    pub(super) fn insert_topic(&mut self, view: &GroupView, hasher: &DefaultHashBuilder, at: u32) {
         let topic = |at: &u32| view.topics.get(*at as usize);
         let hash = |at: &u32| topic(at).map_or(0, |topic| hasher.hash_one(&*topic.name));
         let in_use = self.tables.as_ref().is_some_and(|tables| !tables.topics.is_empty());
@@ -124,7 +124,7 @@ impl Index {
     }
 
     /// Removes a topic.
-    pub(super) fn forget_topic(&mut self, hasher: &DefaultHashBuilder, name: &str, at: u32) {
+    pub(super) fn remove_topic(&mut self, hasher: &DefaultHashBuilder, name: &str, at: u32) {
         let Some(tables) = &mut self.tables else { return };
         tables.topics.remove(hasher.hash_one(name), at);
     }

@@ -3,8 +3,8 @@ use crate::store::pins::make_mut;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 /// A time of reading that is later than every commit time in these tests.
-fn seen(revision: i64) -> Seen {
-    Seen { revision: Revision(revision), applied: 0, at: Millis::MAX }
+fn seen(revision: i64) -> CommitOrigin {
+    CommitOrigin { revision: Revision(revision), applied: 0, at: Millis::MAX }
 }
 
 fn commit(offset: i64) -> Commit<'static> {
@@ -21,12 +21,12 @@ fn commit(offset: i64) -> Commit<'static> {
 /// A group with its writer's index.
 struct Owned {
     view: Arc<GroupView>,
-    index: Index,
+    index: RowIndex,
 }
 
 impl Owned {
     fn new() -> Self {
-        Self { view: Arc::new(GroupView::new("g".into())), index: Index::default() }
+        Self { view: Arc::new(GroupView::new("g".into())), index: RowIndex::default() }
     }
 
     fn group<'a>(&'a mut self, context: &'a ShardContext) -> Group<'a> {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{CHUNK_ROWS, Chunk, Extras, Row, Topic, place_of};
+use super::{CHUNK_ROWS, Chunk, Extras, GroupTopic, Row, position_of};
 use crate::{
     model::{Millis, Name, Uuid, java_hash},
     store::{
@@ -29,7 +29,7 @@ pub struct GroupView {
     /// Number of commits since the initial load.
     pub live_commits: u64,
     pub(super) hash: i32,
-    pub(super) topics: Arc<Vec<Topic>>,
+    pub(super) topics: Arc<Vec<GroupTopic>>,
     pub(super) chunks: Vec<Arc<Chunk>>,
     pub(super) retained_mark: RetainedMark,
 }
@@ -134,7 +134,7 @@ impl GroupView {
     }
 
     /// Reads the memory that is to be prefetched. The returned number is meaningless; it forces the load.
-    pub(in super::super) fn look_at(&self, what: ReadAhead) -> u32 {
+    pub(in super::super) fn prefetch(&self, what: ReadAhead) -> u32 {
         let topic = self.topics.first().map_or(0, |topic| topic.rows);
         match what {
             ReadAhead::Topics => topic,
@@ -206,12 +206,12 @@ impl GroupView {
     }
 
     pub(super) fn row(&self, index: u32) -> Option<&Row> {
-        let (chunk, at) = place_of(index);
+        let (chunk, at) = position_of(index);
         self.chunks.get(chunk)?.rows.get(at)
     }
 
     pub(in super::super) fn entry(&self, index: u32) -> Option<Entry<'_>> {
-        let (chunk, at) = place_of(index);
+        let (chunk, at) = position_of(index);
         let chunk = self.chunks.get(chunk)?;
         self.entry_of(chunk, at, chunk.rows.get(at)?)
     }

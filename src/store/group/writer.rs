@@ -3,8 +3,8 @@
 use std::{iter::Peekable, sync::Arc};
 
 use super::{
-    CHUNK_ROWS, Chunk, Commit, Entry, Extras, GroupView, Index, Replayed, Row, Seen, ShardContext, Topic, make_room,
-    place_of, smoothed_interval,
+    CHUNK_ROWS, Chunk, Commit, CommitOrigin, Entry, Extras, GroupTopic, GroupView, ReplayedCommit, Row, RowIndex,
+    ShardContext, make_room, position_of, smoothed_interval,
 };
 use crate::{
     model::{Millis, Name, Revision},
@@ -19,7 +19,7 @@ use crate::{
 pub(in super::super) struct Group<'a> {
     /// The view, which no reader shares now.
     pub(in super::super) view: &'a mut GroupView,
-    pub(in super::super) index: &'a mut Index,
+    pub(in super::super) index: &'a mut RowIndex,
     pub(in super::super) context: &'a ShardContext,
 }
 
@@ -38,7 +38,7 @@ impl Group<'_> {
         &mut self,
         (topic, partition): (&str, i32),
         commit: &Commit<'_>,
-        seen: Seen,
+        seen: CommitOrigin,
         intern: impl FnOnce(&str) -> Name,
     ) -> (u32, Option<Row>) {
         let mut row = Row::of(commit, partition, seen.revision, seen.applied);
@@ -62,13 +62,13 @@ impl Group<'_> {
     /// Sets the committed offsets of keys, which were read at `at` (wall clock). Returns the number of new keys.
     pub(in super::super) fn replay<'c>(
         &mut self,
-        commits: impl Iterator<Item = Replayed<'c>>,
+        commits: impl Iterator<Item = ReplayedCommit<'c>>,
         at: Millis,
         intern: impl Fn(&str) -> Name,
     ) -> usize {
         let (mut commits, mut new) = (commits.peekable(), 0);
-        while let Some(Replayed { topic, partition, commit, revision }) = commits.next() {
-            let seen = Seen { revision, applied: 0, at };
+        while let Some(ReplayedCommit { topic, partition, commit, revision }) = commits.next() {
+            let seen = CommitOrigin { revision, applied: 0, at };
             let (_, before) = self.commit((topic, partition), commit, seen, &intern);
             new += usize::from(before.is_none());
             self.replay_in_order(&mut commits, at);
@@ -78,11 +78,15 @@ impl Group<'_> {
 
     /// Applies commits while they follow the order of the rows of a chunk, until its end. The chunk is made writable
     /// once, and no key is looked up.
-    fn replay_in_order<'c>(&mut self, commits: &mut Peekable<impl Iterator<Item = Replayed<'c>>>, seen_at: Millis) {
-        let (number, mut at) = self.index.next_place();
+    fn replay_in_order<'c>(
+        &mut self,
+        commits: &mut Peekable<impl Iterator<Item = ReplayedCommit<'c>>>,
+        seen_at: Millis,
+    ) {
+        let (number, mut at) = self.index.next_position();
         let GroupView { topics, chunks, .. } = &mut *self.view;
         let Some(chunk) = chunks.get_mut(number) else { return };
-        let is = |row: Option<&Row>, next: &Replayed<'_>| {
+        let is = |row: Option<&Row>, next: &ReplayedCommit<'_>| {
             row.filter(|row| row.partition == next.partition)
                 .and_then(|row| topics.get(row.topic as usize))
                 .is_some_and(|topic| *topic.name == *next.topic)
@@ -92,7 +96,7 @@ impl Group<'_> {
         }
         let chunk = make_mut(chunk, &self.context.pins);
         let (mut last_topic, mut taken) = (0, 0);
-        while let Some(Replayed { partition, commit, revision, .. }) =
+        while let Some(ReplayedCommit { partition, commit, revision, .. }) =
             commits.next_if(|next| is(chunk.rows.get(at), next))
         {
             let Some(row) = chunk.rows.get_mut(at) else { break };
@@ -103,22 +107,22 @@ impl Group<'_> {
             at += 1;
             taken += 1;
         }
-        self.index.go_on(last_topic, taken);
+        self.index.advance(last_topic, taken);
     }
 
     /// Removes a key. Returns its row.
     pub(in super::super) fn remove(&mut self, topic: &str, partition: i32) -> Option<Row> {
         let index = self.find(topic, partition)?;
         let row = *self.view.row(index)?;
-        self.index.forget(&self.context.hasher, &row, index);
+        self.index.remove(&self.context.hasher, &row, index);
         let last = u32::try_from(self.view.len()).ok()?.checked_sub(1)?;
         if index != last {
             // The last row moves into the gap, so that chunks stay dense.
             let moved = self.view.entry(last)?;
             let (moved, extras) = (*moved.row, moved.extras.cloned().unwrap_or_default());
-            self.index.forget(&self.context.hasher, &moved, last);
+            self.index.remove(&self.context.hasher, &moved, last);
             self.set(index, moved, extras);
-            self.index.remember(self.view, &self.context.hasher, index);
+            self.index.insert(self.view, &self.context.hasher, index);
         }
         self.pop();
         self.release_topic(row.topic);
@@ -146,7 +150,7 @@ impl Group<'_> {
     }
 
     fn chunk(&mut self, index: u32) -> Option<(&mut Chunk, usize)> {
-        let (chunk, at) = place_of(index);
+        let (chunk, at) = position_of(index);
         Some((make_mut(self.view.chunks.get_mut(chunk)?, &self.context.pins), at))
     }
 
@@ -177,7 +181,7 @@ impl Group<'_> {
             topic.rows += 1;
         }
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        self.index.remember(self.view, &self.context.hasher, index);
+        self.index.insert(self.view, &self.context.hasher, index);
         index
     }
 
@@ -197,7 +201,7 @@ impl Group<'_> {
         if let Some(at) = self.index.topic(self.view, &self.context.hasher, name) {
             return at;
         }
-        let new = Topic { name: intern(name), rows: 0 };
+        let new = GroupTopic { name: intern(name), rows: 0 };
         let topics = Arc::make_mut(&mut self.view.topics);
         // Free entries exist only if topics were removed; they are searched when the list would grow.
         let full = topics.len() == topics.capacity();
@@ -211,7 +215,7 @@ impl Group<'_> {
             }
         }
         let at = u32::try_from(at).unwrap_or(u32::MAX);
-        self.index.remember_topic(self.view, &self.context.hasher, at);
+        self.index.insert_topic(self.view, &self.context.hasher, at);
         at
     }
 
@@ -221,7 +225,7 @@ impl Group<'_> {
         let Some(topic) = topics.get_mut(at as usize) else { return };
         topic.rows = topic.rows.saturating_sub(1);
         if topic.rows == 0 {
-            self.index.forget_topic(&self.context.hasher, &topic.name, at);
+            self.index.remove_topic(&self.context.hasher, &topic.name, at);
             topic.name = Name::from("");
         }
     }

@@ -2,14 +2,14 @@ use super::*;
 
 #[test]
 fn the_same_text_is_the_same_name() {
-    let names = Names::default();
+    let names = NameInterner::default();
     let (first, second) = (names.intern("orders"), names.intern("orders"));
     assert!(Name::ptr_eq(&first, &second));
 }
 
 #[test]
 fn names_that_nobody_uses_are_released() {
-    let names = Names::default();
+    let names = NameInterner::default();
     let kept = names.intern("kept");
     for number in 0..100_000 {
         names.intern(&format!("console-consumer-{number}"));

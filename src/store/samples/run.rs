@@ -6,7 +6,7 @@
 //! follow, each minus the change of the same line in the previous frame, if that had one. A line that moves steadily
 //! therefore takes one byte per sample.
 
-use super::Index;
+use super::SampleNumber;
 
 /// Number of frames in a full run.
 const FRAMES: u32 = 64;
@@ -24,16 +24,16 @@ pub(super) struct Run {
     bytes: Vec<u8>,
     frames: u32,
     /// The sample before the first frame.
-    base: Index,
+    base: SampleNumber,
     /// The sample of the last frame.
-    last: Index,
+    last: SampleNumber,
     /// The changes of the last frame; empty once the run is full.
     newest: Changes,
 }
 
 impl Run {
     /// Appends a frame.
-    pub(super) fn push(&mut self, index: Index, changes: Changes) {
+    pub(super) fn push(&mut self, index: SampleNumber, changes: Changes) {
         if self.is_empty() {
             (self.base, self.last) = (index.saturating_sub(1), index.saturating_sub(1));
         }
@@ -73,7 +73,7 @@ impl Run {
     }
 
     /// Returns the sample of the last frame; 0 without one.
-    pub(super) fn last(&self) -> Index {
+    pub(super) fn last(&self) -> SampleNumber {
         self.last
     }
 
@@ -82,19 +82,19 @@ impl Run {
     }
 
     /// Calls `each` with the sample, line and change of every change, in order.
-    pub(super) fn read(&self, each: &mut dyn FnMut(Index, u32, i64)) {
+    pub(super) fn read(&self, each: &mut dyn FnMut(SampleNumber, u32, i64)) {
         // The bytes were written by `push`, so they do not end early.
         let _ = self.try_read(each);
     }
 
-    fn try_read(&self, each: &mut dyn FnMut(Index, u32, i64)) -> Option<()> {
+    fn try_read(&self, each: &mut dyn FnMut(SampleNumber, u32, i64)) -> Option<()> {
         let mut bytes = self.bytes.iter();
         let (mut index, mut changes) = (self.base, Changes::new());
         for _ in 0..self.frames {
             match read_varint(&mut bytes)? {
                 SAME => index += 1,
                 distance => {
-                    index += Index::try_from(distance).ok()?;
+                    index += SampleNumber::try_from(distance).ok()?;
                     let before = std::mem::take(&mut changes);
                     let mut next = 0_u32;
                     while let Some(skipped) = read_varint(&mut bytes)?.checked_sub(END + 1) {

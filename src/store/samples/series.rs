@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Index, run::Run};
+use super::{SampleNumber, run::Run};
 use crate::model::Name;
 
 /// [`Line::since`] of a line that existed before the first sample.
-pub const EVER: Index = 0;
+pub const BEFORE_FIRST: SampleNumber = 0;
 
 /// One key from its creation to its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +23,13 @@ pub struct Line {
     pub partition: i32,
     id: u32,
     /// The first sample that has the key.
-    pub since: Index,
+    pub since: SampleNumber,
     /// The last sample at which the value changed; once the line has ended, the first sample without the key.
-    at: Index,
+    at: SampleNumber,
     /// The value at the newest sample, or the last value before the end of the line.
     pub last: i64,
     /// Whether the values belong to another log than those of the previous line of the key.
-    pub renewed: bool,
+    pub is_new_log: bool,
     ended: bool,
 }
 
@@ -41,11 +41,11 @@ impl Line {
     }
 
     /// Returns whether samples from `floor` on need the line. A key that has not changed since then needs none.
-    fn is_needed(&self, floor: Index) -> bool {
+    fn is_needed(&self, floor: SampleNumber) -> bool {
         self.at > floor || (self.is_open() && self.since > floor)
     }
 
-    fn end(&mut self, index: Index) {
+    fn end(&mut self, index: SampleNumber) {
         (self.at, self.ended) = (index, true);
     }
 }
@@ -56,25 +56,25 @@ pub struct Track {
     /// The line.
     pub line: Line,
     /// At least one value. The first is that of the oldest requested sample, or of `since`.
-    pub values: Vec<(Index, i64)>,
+    pub values: Vec<(SampleNumber, i64)>,
 }
 
 impl Track {
     /// Returns whether the sample has the key.
     #[must_use]
-    pub fn has(&self, index: Index) -> bool {
+    pub fn has(&self, index: SampleNumber) -> bool {
         self.line.since <= index && (self.line.is_open() || index < self.line.at)
     }
 
     /// Returns the memory used, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.values.capacity() * size_of::<(Index, i64)>()
+        size_of::<Self>() + self.values.capacity() * size_of::<(SampleNumber, i64)>()
     }
 
     /// Returns the value at a sample, with the sample from which it holds.
     #[must_use]
-    pub fn at(&self, index: Index) -> Option<(Index, i64)> {
+    pub fn at(&self, index: SampleNumber) -> Option<(SampleNumber, i64)> {
         let at = self.values.partition_point(|(since, _)| *since <= index);
         self.has(index).then(|| self.values.get(at.checked_sub(1)?).copied()).flatten()
     }
@@ -118,7 +118,7 @@ impl Series {
 
     /// Returns the lines that `wanted` selects, with their values at samples from `from` on.
     #[must_use]
-    pub fn read(&self, from: Index, wanted: impl Fn(&Line) -> bool) -> Vec<Track> {
+    pub fn read(&self, from: SampleNumber, wanted: impl Fn(&Line) -> bool) -> Vec<Track> {
         let mut tracks = self.tracks(from, wanted);
         self.fill(from, &mut tracks);
         tracks
@@ -126,13 +126,13 @@ impl Series {
 
     /// Returns the lines that `wanted` selects, to be [filled](Self::fill) with values.
     #[must_use]
-    pub fn tracks(&self, from: Index, wanted: impl Fn(&Line) -> bool) -> Vec<Track> {
+    pub fn tracks(&self, from: SampleNumber, wanted: impl Fn(&Line) -> bool) -> Vec<Track> {
         let start = |line: &Line| Track { line: line.clone(), values: vec![(from.max(line.since), 0)] };
         self.lines.iter().filter(|line| wanted(line)).map(start).collect()
     }
 
     /// Adds the values at samples from `from` on to the tracks.
-    pub fn fill(&self, from: Index, tracks: &mut [Track]) {
+    pub fn fill(&self, from: SampleNumber, tracks: &mut [Track]) {
         let places: HashMap<u32, usize> = tracks.iter().zip(0..).map(|(track, at)| (track.line.id, at)).collect();
         for run in self.runs().filter(|run| run.last() > from && !places.is_empty()) {
             run.read(&mut |index, line, by| {
@@ -153,13 +153,13 @@ impl Series {
 
     /// Returns whether data of samples before `floor` can be dropped.
     #[must_use]
-    pub fn has_older(&self, floor: Index) -> bool {
+    pub fn has_older(&self, floor: SampleNumber) -> bool {
         self.runs().any(|run| !run.is_empty() && run.last() < floor)
             || self.lines.iter().any(|line| !line.is_needed(floor))
     }
 
     /// Drops the data of samples before `floor`. Returns whether a line is left.
-    pub fn trim(&mut self, floor: Index) -> bool {
+    pub fn trim(&mut self, floor: SampleNumber) -> bool {
         self.full.retain(|run| run.last() >= floor);
         if self.open.last() < floor {
             self.open = Run::default();
@@ -174,10 +174,10 @@ impl Series {
 
 /// Writes one sample of a series, or prepares the next one. The series is copied at the first change.
 #[derive(Debug)]
-pub struct Writer {
+pub struct SeriesWriter {
     series: Arc<Series>,
     /// The sample that is written; if none is due, the next one.
-    index: Index,
+    index: SampleNumber,
     is_due: bool,
     /// The line that probably belongs to the next key.
     cursor: usize,
@@ -185,22 +185,22 @@ pub struct Writer {
     by_key: Option<HashMap<(Name, i32), usize>>,
     /// Lines that were seen in this sample, with their values.
     seen: Vec<(u32, i64)>,
-    entered: bool,
+    has_new_line: bool,
 }
 
 /// A topic and partition.
-pub type Key<'a> = (&'a Name, i32);
+pub type SeriesKey<'a> = (&'a Name, i32);
 
-impl Writer {
+impl SeriesWriter {
     /// Returns a writer for sample `index`. Unless it `is_due`, only new lines are recorded.
     #[must_use]
-    pub fn new(series: Option<&Arc<Series>>, index: Index, is_due: bool) -> Self {
+    pub fn new(series: Option<&Arc<Series>>, index: SampleNumber, is_due: bool) -> Self {
         let series = series.map(Arc::clone).unwrap_or_default();
-        Self { series, index, is_due, cursor: 0, by_key: None, seen: vec![], entered: false }
+        Self { series, index, is_due, cursor: 0, by_key: None, seen: vec![], has_new_line: false }
     }
 
     /// Returns the open line of a key.
-    fn find(&mut self, (topic, partition): Key<'_>) -> Option<usize> {
+    fn find(&mut self, (topic, partition): SeriesKey<'_>) -> Option<usize> {
         let lines = &self.series.lines;
         let is_it = |line: &Line| line.partition == partition && line.is_open() && line.topic == *topic;
         let found = if lines.get(self.cursor).is_some_and(is_it) {
@@ -216,18 +216,18 @@ impl Writer {
         Some(found)
     }
 
-    fn enter(&mut self, (topic, partition): Key<'_>, since: Index, last: i64, renewed: bool) {
+    fn add_line(&mut self, (topic, partition): SeriesKey<'_>, since: SampleNumber, last: i64, is_new_log: bool) {
         let series = Arc::make_mut(&mut self.series);
-        let (id, at) = (series.next_id, if since == EVER { self.index } else { since });
+        let (id, at) = (series.next_id, if since == BEFORE_FIRST { self.index } else { since });
         series.next_id += 1;
-        series.lines.push(Line { topic: Name::clone(topic), partition, id, since, at, last, renewed, ended: false });
+        series.lines.push(Line { topic: Name::clone(topic), partition, id, since, at, last, is_new_log, ended: false });
         if let Some(by_key) = &mut self.by_key {
             by_key.insert((Name::clone(topic), partition), series.lines.len() - 1);
         }
-        self.entered = true;
+        self.has_new_line = true;
     }
 
-    fn see(&mut self, line: Option<usize>, value: i64) {
+    fn mark_seen(&mut self, line: Option<usize>, value: i64) {
         let line = line.and_then(|at| self.series.lines.get(at));
         self.seen.extend(line.map(|line| (line.id, value)));
     }
@@ -238,22 +238,22 @@ impl Writer {
 
     /// Records the current value of a key. `before` is used if no line has the key: its value at the previous sample,
     /// `Some(None)` if it did not exist then, or `None` if that is not known and it is assumed to be unchanged.
-    pub fn note(&mut self, key: Key<'_>, value: i64, before: Option<Option<i64>>) {
+    pub fn record(&mut self, key: SeriesKey<'_>, value: i64, before: Option<Option<i64>>) {
         let known = self.find(key);
         match before {
-            _ if known.is_some() => return self.see(known, value),
-            Some(Some(before)) if before != value => self.enter(key, EVER, before, false),
-            Some(None) => self.enter(key, self.index, value, false),
+            _ if known.is_some() => return self.mark_seen(known, value),
+            Some(Some(before)) if before != value => self.add_line(key, BEFORE_FIRST, before, false),
+            Some(None) => self.add_line(key, self.index, value, false),
             Some(Some(_)) | None => return,
         }
-        self.see(self.newest_line(), value);
+        self.mark_seen(self.newest_line(), value);
     }
 
     /// Records the current value of a key after its log was replaced. If no line has the key, its value was `before` at
     /// all earlier samples.
-    pub fn renew(&mut self, key: Key<'_>, value: i64, before: Option<i64>) {
+    pub fn record_new_log(&mut self, key: SeriesKey<'_>, value: i64, before: Option<i64>) {
         if let Some(before) = before {
-            self.gone(key, before);
+            self.record_gone(key, before);
         }
         if let Some(at) = self.find(key)
             && let Some(line) = Arc::make_mut(&mut self.series).lines.get_mut(at)
@@ -262,15 +262,15 @@ impl Writer {
         }
         // The index by key still has the old line.
         self.by_key = None;
-        self.enter(key, self.index, value, true);
-        self.see(self.newest_line(), value);
+        self.add_line(key, self.index, value, true);
+        self.mark_seen(self.newest_line(), value);
     }
 
     /// Records that a key without a line is gone; its value was `before` at all earlier samples. A key with a line is
     /// gone if it is not recorded.
-    pub fn gone(&mut self, key: Key<'_>, before: i64) {
+    pub fn record_gone(&mut self, key: SeriesKey<'_>, before: i64) {
         if self.find(key).is_none() {
-            self.enter(key, EVER, before, false);
+            self.add_line(key, BEFORE_FIRST, before, false);
         }
     }
 
@@ -285,7 +285,7 @@ impl Writer {
         };
         let is_news = |line: &Line| line.is_open() && value_of(line) != Some(line.last);
         if !self.is_due || !self.series.lines.iter().any(is_news) {
-            return self.entered.then_some(self.series);
+            return self.has_new_line.then_some(self.series);
         }
         let series = Arc::make_mut(&mut self.series);
         let mut frame = Vec::with_capacity(series.lines.len());

@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use hashbrown::HashTable;
 
 use super::super::{
-    group::{Entry, Group, GroupView, Index, ReadAhead, ShardContext, retain_group},
+    group::{Entry, Group, GroupView, ReadAhead, RowIndex, ShardContext, retain_group},
     pins::{RetainedMark, Version, make_mut},
 };
 use crate::model::Name;
@@ -37,21 +37,21 @@ impl Version for Block {
 
 /// The order of groups by id. The first reader that needs it sorts, never under the lock of the shard.
 #[derive(Debug, Default)]
-struct Order {
+struct GroupOrder {
     sorted: OnceLock<Vec<u32>>,
     /// Misplaced groups, given a number of shards; computed on demand.
-    strays: ArcSwapOption<Strays>,
+    misplaced: ArcSwapOption<MisplacedGroups>,
 }
 
 #[derive(Debug)]
-struct Strays {
+struct MisplacedGroups {
     shards: i32,
     ids: Arc<[Name]>,
 }
 
 /// Identity of the set of groups in a shard. Equal until a group is added or removed.
 #[derive(Clone, Debug)]
-pub struct GroupSet(Arc<Order>);
+pub struct GroupSet(Arc<GroupOrder>);
 
 impl PartialEq for GroupSet {
     fn eq(&self, other: &Self) -> bool {
@@ -63,10 +63,10 @@ impl PartialEq for GroupSet {
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     blocks: Vec<Arc<Block>>,
-    indexes: Vec<Index>,
+    indexes: Vec<RowIndex>,
     by_id: HashTable<u32>,
     /// Shared with the readers of the same set of groups.
-    order: Arc<Order>,
+    order: Arc<GroupOrder>,
     /// The last group that was looked up. Commits of a group usually arrive together.
     last: u32,
     /// Number of committed offsets of all groups.
@@ -77,7 +77,7 @@ pub(super) struct Directory {
 #[derive(Clone, Debug, Default)]
 pub struct Groups {
     blocks: Vec<Arc<Block>>,
-    order: Arc<Order>,
+    order: Arc<GroupOrder>,
     len: usize,
     offsets: usize,
 }
@@ -151,7 +151,7 @@ impl Directory {
     }
 
     /// Returns the index of a group; adds the group if it is new.
-    pub(super) fn enter(&mut self, context: &ShardContext, id: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
+    pub(super) fn get_or_add(&mut self, context: &ShardContext, id: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
         let at = self.find(context, id).unwrap_or_else(|| self.add(context, intern(id)));
         self.last = at;
         at
@@ -167,7 +167,7 @@ impl Directory {
         if let Some(block) = self.blocks.last_mut() {
             make_mut(block, &context.pins).groups.push(Arc::new(GroupView::new(id)));
         }
-        self.indexes.push(Index::default());
+        self.indexes.push(RowIndex::default());
         self.forget_order();
         let blocks = &self.blocks;
         self.by_id.insert_unique(hash, at, |at| id_hash(context, blocks, *at));
@@ -299,7 +299,7 @@ impl Groups {
     /// which is much faster than one cache miss after another.
     pub fn unordered(&self, what: ReadAhead) -> impl Iterator<Item = &Arc<GroupView>> {
         self.blocks.iter().flat_map(move |block| {
-            black_box(block.groups.iter().fold(0, |seen, group| seen ^ group.look_at(what)));
+            black_box(block.groups.iter().fold(0, |seen, group| seen ^ group.prefetch(what)));
             &block.groups
         })
     }
@@ -337,14 +337,14 @@ impl Groups {
     /// Returns the ids of misplaced groups. `is_home` decides by the hash of an id, given the number of shards. The
     /// result is kept until a group is added or removed, or the number of shards changes.
     #[must_use]
-    pub fn strays(&self, shards: i32, is_home: impl Fn(i32) -> bool) -> Arc<[Name]> {
-        let kept = self.order.strays.load();
+    pub fn misplaced(&self, shards: i32, is_home: impl Fn(i32) -> bool) -> Arc<[Name]> {
+        let kept = self.order.misplaced.load();
         if let Some(kept) = kept.as_ref().filter(|kept| kept.shards == shards) {
             return Arc::clone(&kept.ids);
         }
-        let strays = self.iter().filter(|group| !is_home(group.hash()));
-        let ids: Arc<[Name]> = strays.map(|group| Name::clone(&group.id)).collect();
-        self.order.strays.store(Some(Arc::new(Strays { shards, ids: Arc::clone(&ids) })));
+        let misplaced = self.iter().filter(|group| !is_home(group.hash()));
+        let ids: Arc<[Name]> = misplaced.map(|group| Name::clone(&group.id)).collect();
+        self.order.misplaced.store(Some(Arc::new(MisplacedGroups { shards, ids: Arc::clone(&ids) })));
         ids
     }
 }

@@ -4,19 +4,19 @@
 use super::{
     super::{
         event::{Event, EventKind},
-        group::Replayed,
+        group::ReplayedCommit,
     },
-    Now, Shard, State,
+    Now, Shard, ShardState,
 };
 
 impl Shard {
     /// Applies a run of replayed commits of one group.
-    pub(super) fn replay(&self, state: &mut State, run: &[Event<'_>], now: &Now) {
+    pub(super) fn replay(&self, state: &mut ShardState, run: &[Event<'_>], now: &Now) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
         let Some(mut group) = self.group_mut(state, first.group) else { return };
         let commits = run.iter().filter_map(|event| match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
-                Some(Replayed { topic, partition: *partition, commit, revision: event.revision })
+                Some(ReplayedCommit { topic, partition: *partition, commit, revision: event.revision })
             }
             EventKind::Delete { .. } | EventKind::Classic(_) | EventKind::GroupRecord(..) => None,
         });

@@ -149,16 +149,16 @@ fn strays_are_looked_for_once_per_number_of_shards() {
     for (offset, id) in (0..).zip(&here) {
         shard.apply(&[commit(offset, id, 0, 1)], Revision(0));
     }
-    assert!(shard.pin().groups.strays(2, is_home(2)).is_empty());
+    assert!(shard.pin().groups.misplaced(2, is_home(2)).is_empty());
     let moved: Vec<&str> = here.iter().copied().filter(|id| !home(id, 3)).collect();
-    let mut strays: Vec<Name> = shard.pin().groups.strays(3, is_home(3)).to_vec();
-    strays.sort();
+    let mut misplaced: Vec<Name> = shard.pin().groups.misplaced(3, is_home(3)).to_vec();
+    misplaced.sort();
     assert!(!moved.is_empty() && moved.len() < here.len());
-    assert!(strays.iter().map(|id| &**id).eq(moved.iter().copied().sorted()), "{strays:?}");
+    assert!(misplaced.iter().map(|id| &**id).eq(moved.iter().copied().sorted()), "{misplaced:?}");
     // The second number of shards is cached, too, and other pins share it.
     let view = shard.pin();
     shard.apply(&[commit(99, here[0], 0, 1)], Revision(0));
-    assert!(Arc::ptr_eq(&view.groups.strays(3, is_home(3)), &shard.pin().groups.strays(3, is_home(3))));
+    assert!(Arc::ptr_eq(&view.groups.misplaced(3, is_home(3)), &shard.pin().groups.misplaced(3, is_home(3))));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn replayed_commits_are_no_news() {
     assert_eq!(shard.group("g").unwrap().live_commits, 1);
 }
 
-fn offset_of(side: Option<&Stored>) -> Option<i64> {
+fn offset_of(side: Option<&StoredCommit>) -> Option<i64> {
     side.map(|stored| stored.row.committed_offset)
 }
 
@@ -280,8 +280,8 @@ fn members_are_stale_until_the_reader_has_passed_their_records() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     shard.set_applied(Revision(1));
-    shard.hide_members("g", Revision(4), 70);
-    shard.hide_members("g", Revision(6), 90);
+    shard.mark_members_stale("g", Revision(4), 70);
+    shard.mark_members_stale("g", Revision(6), 90);
     let since = || shard.group("g").unwrap().members_stale_since();
     assert_eq!(since(), Some(70));
     shard.set_applied(Revision(6));

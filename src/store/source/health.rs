@@ -78,7 +78,7 @@ pub struct Health {
     pub faults: BTreeMap<Fault, String>,
     /// Whether the source can be read in another mode if a right is missing. Its data then stays visible, as stale,
     /// until that mode is loaded or also refused.
-    pub has_other_way: bool,
+    pub has_other_mode: bool,
 }
 
 impl Health {
@@ -112,7 +112,7 @@ impl Health {
             Some(reason) => drop(self.faults.insert(fault, reason)),
             None => drop(self.faults.remove(&fault)),
         }
-        self.ready &= !self.is_refused() || self.has_other_way;
+        self.ready &= !self.is_refused() || self.has_other_mode;
         if self.faults.is_empty() {
             (self.stale_since, self.failing_since) = (None, None);
         } else {

@@ -15,7 +15,7 @@ use crate::{
     store::{
         event::{Event, EventKind},
         group::Commit,
-        latest::{Latest, Scope, SourceError},
+        latest::{LatestOffsets, Scope, SourceError},
         source::{Kind, Source},
         writer::SourceWriter,
     },
@@ -141,7 +141,7 @@ fn a_file_without_the_source_column_belongs_to_the_cluster() {
 #[derive(Debug)]
 struct Silent;
 
-impl Latest for Silent {
+impl LatestOffsets for Silent {
     fn reach<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async { Ok(vec![]) }.boxed()
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::{model::Name, source::polled::ListingStats, store::source::Reading};
+use crate::{model::Name, source::polled::ListingStats, store::source::ReadOutcome};
 
 /// The current round, and the offsets of each group that could not be read.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Tally {
 
     /// Ends the round if all groups have responses, and starts the next round with the groups that `names` returns.
     /// Returns the statistics of the last round if they changed. `expected` is the configured interval.
-    pub(super) fn finish(&mut self, names: impl FnOnce() -> HashSet<Name>, expected: Duration) -> Option<Reading> {
+    pub(super) fn finish(&mut self, names: impl FnOnce() -> HashSet<Name>, expected: Duration) -> Option<ReadOutcome> {
         if self.left.as_ref().is_some_and(HashSet::is_empty) {
             let names = names();
             // Without groups, only the first round counts.
@@ -130,7 +130,7 @@ impl Tally {
         }
         let (busy, interval) = self.last.filter(|_| std::mem::take(&mut self.is_news))?;
         let sum = |count: fn(&Counts) -> u64| self.rejected.values().map(count).sum();
-        Some(Reading {
+        Some(ReadOutcome {
             entries: 0,
             unmatched: 0,
             malformed: sum(|counts| counts.malformed),

@@ -17,7 +17,7 @@ use crate::{
     store::{
         event::{Event, EventKind},
         membership::Membership,
-        source::{Fault, Reading},
+        source::{Fault, ReadOutcome},
         writer::{ShardWriter, SourceWriter},
     },
 };
@@ -113,9 +113,9 @@ impl Writer {
     }
 
     /// Publishes the statistics of the last round, completed with the number of entries and the current time.
-    pub(super) fn read(&self, reading: Reading) {
+    pub(super) fn read(&self, reading: ReadOutcome) {
         let (entries, read_at) = (self.shard.len().1 as u64, self.door.clock().now());
-        self.door.set_reading(Reading { entries, read_at, ..reading });
+        self.door.set_last_read(ReadOutcome { entries, read_at, ..reading });
     }
 
     /// Applies the committed offsets in a response: all offsets of a group, or only the requested ones (`by_name`).

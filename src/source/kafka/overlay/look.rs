@@ -186,7 +186,7 @@ fn take(
         let group = <&str>::read(&mut reader, Context::default()).ok()?;
         let shard = into.cluster.own.shard(message.partition())?;
         if config.groups.accepts(group) {
-            shard.hide_members(group, revision, at);
+            shard.mark_members_stale(group, revision, at);
         }
         return Some(());
     }

@@ -13,8 +13,8 @@ use crate::{
     source::kafka::ask::Committed,
     store::{
         event::{Event, EventKind},
-        group::Stored,
-        names::Names,
+        group::StoredCommit,
+        names::NameInterner,
     },
 };
 
@@ -37,7 +37,7 @@ pub(super) struct Budget {
 pub(super) struct Kept {
     pub(super) log_offset: i64,
     at: Millis,
-    commit: Option<Stored>,
+    commit: Option<StoredCommit>,
 }
 
 impl Kept {
@@ -125,10 +125,10 @@ impl Range {
     }
 
     /// Keeps a commit or a tombstone, if there is room. Returns how many records were left out.
-    pub(super) fn keep(&mut self, event: &Event<'_>, names: &Names, budget: &mut Budget) -> u64 {
+    pub(super) fn keep(&mut self, event: &Event<'_>, names: &NameInterner, budget: &mut Budget) -> u64 {
         let (topic, partition, commit) = match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
-                (*topic, *partition, Some(Stored::of(commit, *partition, event.revision, 0)))
+                (*topic, *partition, Some(StoredCommit::of(commit, *partition, event.revision, 0)))
             }
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
             EventKind::Classic(_) | EventKind::GroupRecord(..) => return 0,

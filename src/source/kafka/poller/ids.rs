@@ -8,7 +8,7 @@ use super::{Pending, Poller, Reply, ReplyContent, RequestKind, now};
 use crate::{
     clock::Ticks,
     model::{Name, Uuid},
-    store::{ends::IdsSeen, event::Applied},
+    store::{ends::IdsSeen, event::AppliedRevisions},
 };
 
 /// Maximum number of topics per request.
@@ -26,7 +26,7 @@ pub(super) struct IdRounds {
 
 impl IdRounds {
     /// Records a response to a request sent at `asked`. Returns the round before the one of that request.
-    pub(super) fn answered(&mut self, asked: Ticks, applied: Applied) -> &IdsSeen {
+    pub(super) fn answered(&mut self, asked: Ticks, applied: AppliedRevisions) -> &IdsSeen {
         if self.last.asked != Some(asked) {
             self.before = std::mem::replace(&mut self.last, IdsSeen { asked: Some(asked), applied });
         }

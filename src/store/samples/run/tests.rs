@@ -11,7 +11,7 @@ fn frames() -> impl Strategy<Value = Frames> {
     prop::collection::vec((prop_oneof![3 => Just(1_u32), 1 => 1..100_u32], changes), 1..=FRAMES as usize)
 }
 
-fn read(run: &Run) -> Vec<(Index, u32, i64)> {
+fn read(run: &Run) -> Vec<(SampleNumber, u32, i64)> {
     let mut read = vec![];
     run.read(&mut |index, line, by| read.push((index, line, by)));
     read

@@ -7,19 +7,19 @@ fn name() -> Name {
 }
 
 /// Writes a sample with the values of partitions 0, 1, …; `None`: the key does not exist.
-fn write(series: Series, index: Index, before: &[Option<i64>], now: &[Option<i64>]) -> Series {
-    let mut writer = Writer::new(Some(&Arc::new(series.clone())), index, true);
+fn write(series: Series, index: SampleNumber, before: &[Option<i64>], now: &[Option<i64>]) -> Series {
+    let mut writer = SeriesWriter::new(Some(&Arc::new(series.clone())), index, true);
     for (partition, value) in (0..).zip(now) {
         let known = before.get(usize::try_from(partition).unwrap()).copied().flatten();
         match value {
-            Some(value) => writer.note((&name(), partition), *value, Some(known)),
-            None => known.into_iter().for_each(|before| writer.gone((&name(), partition), before)),
+            Some(value) => writer.record((&name(), partition), *value, Some(known)),
+            None => known.into_iter().for_each(|before| writer.record_gone((&name(), partition), before)),
         }
     }
     writer.finish().map_or(series, Arc::unwrap_or_clone)
 }
 
-fn values(series: &Series, partition: i32, indices: std::ops::Range<Index>) -> Vec<Option<i64>> {
+fn values(series: &Series, partition: i32, indices: std::ops::Range<SampleNumber>) -> Vec<Option<i64>> {
     let of = series.read(indices.start, |line| line.partition == partition);
     assert!(!of.is_empty());
     indices.map(|index| of.iter().find_map(|track| track.at(index)).map(|(_, value)| value)).collect()
@@ -49,11 +49,11 @@ fn a_key_that_went_and_came_again_was_not_there_in_between() {
 #[test]
 fn a_log_made_anew_is_another_line() {
     let series = write(Series::default(), 2, &[Some(10)], &[Some(20)]);
-    let mut writer = Writer::new(Some(&Arc::new(series)), 3, true);
-    writer.renew((&name(), 0), 4, None);
+    let mut writer = SeriesWriter::new(Some(&Arc::new(series)), 3, true);
+    writer.record_new_log((&name(), 0), 4, None);
     let series = Arc::unwrap_or_clone(writer.finish().unwrap());
     assert_eq!(values(&series, 0, 1..4), [Some(10), Some(20), Some(4)]);
-    assert_eq!(series.read(1, |_| true).iter().map(|track| track.line.renewed).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(series.read(1, |_| true).iter().map(|track| track.line.is_new_log).collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn what_is_older_than_the_floor_takes_no_memory() {
 fn topics_that_nobody_commits_to_any_more_are_let_go() {
     let mut series = Series::default();
     for index in 1..1000_u32 {
-        let mut writer = Writer::new(Some(&Arc::new(series)), index, true);
-        writer.note((&index.to_string().into(), 0), 1, Some(None));
+        let mut writer = SeriesWriter::new(Some(&Arc::new(series)), index, true);
+        writer.record((&index.to_string().into(), 0), 1, Some(None));
         series = Arc::unwrap_or_clone(writer.finish().unwrap());
         series.trim(index.saturating_sub(5));
     }
@@ -91,7 +91,7 @@ proptest! {
         for (index, pair) in (2..).zip(samples.windows(2)) {
             series = write(series, index, &pair[0], &pair[1]);
         }
-        let last = Index::try_from(samples.len()).unwrap();
+        let last = SampleNumber::try_from(samples.len()).unwrap();
         for partition in 0..4 {
             let at = usize::try_from(partition).unwrap();
             let expected: Vec<_> = samples.iter().map(|sample| sample[at]).collect();

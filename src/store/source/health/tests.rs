@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     model::{Revision, SourceId},
     store::{
-        latest::{Latest, Scope, SourceError},
+        latest::{LatestOffsets, Scope, SourceError},
         source::Kind,
         windows::Replaced,
     },
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug)]
 struct Silent;
 
-impl Latest for Silent {
+impl LatestOffsets for Silent {
     fn reach<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async { Ok(vec![]) }.boxed()
     }
@@ -77,7 +77,7 @@ fn a_source_with_another_way_stays_ready_and_stale_until_that_way_is_loaded() {
     let clock = Clock::manual(5);
     let source = source(&clock);
     source.succeeded(&clock);
-    source.set_health(|health| (health.ready, health.has_other_way) = (true, true));
+    source.set_health(|health| (health.ready, health.has_other_mode) = (true, true));
     source.set_fault(Fault::Read, Some("may not read".to_owned()), &clock);
     let health = source.health();
     assert!(health.ready && health.is_refused() && health.stale_since.is_some());
@@ -88,7 +88,7 @@ fn a_source_with_another_way_stays_ready_and_stale_until_that_way_is_loaded() {
     assert!(health.ready && !health.is_refused() && health.stale_since.is_none() && health.last_error.is_none());
     assert_eq!((health.shards, health.mode_reason.as_deref()), (Some(1), Some("may not read")));
     // Without another mode, a missing right makes the source not ready.
-    source.set_health(|health| health.has_other_way = false);
+    source.set_health(|health| health.has_other_mode = false);
     source.set_fault(Fault::Read, Some("may not read".to_owned()), &clock);
     assert!(!source.health().ready);
 }

@@ -22,13 +22,13 @@ fn event<'a>(log_offset: i64, group: &'a str, offset: Option<i64>, metadata: &'a
 
 struct Look {
     range: Range,
-    names: Names,
+    names: NameInterner,
     budget: Budget,
 }
 
 impl Look {
     fn new(left: usize) -> Self {
-        Self { range: Range::new(10), names: Names::default(), budget: Budget { left } }
+        Self { range: Range::new(10), names: NameInterner::default(), budget: Budget { left } }
     }
 
     fn read(&mut self, events: &[Event<'_>]) -> u64 {

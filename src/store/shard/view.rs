@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 
 use super::super::{
-    commits::Rings,
+    commits::CommitRings,
     event::ShardKey,
     group::{Extras, Row},
     membership::log::Members,
@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// Ids of groups that have hidden records in a shard.
-pub type Hidden = Arc<HashSet<Name>>;
+pub type HiddenGroups = Arc<HashSet<Name>>;
 
 /// Copied result of a lookup of one committed offset. `entry` is `None` if the group has no such key.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct OffsetLookup {
     /// Group id.
     pub group: Name,
     /// Membership of the group.
@@ -30,12 +30,12 @@ pub struct Found {
     /// Whether the group has committed offsets on the topic.
     pub has_topic: bool,
     /// The committed offset.
-    pub entry: Option<FoundEntry>,
+    pub entry: Option<CopiedEntry>,
 }
 
 /// A copied committed offset.
 #[derive(Clone, Debug)]
-pub struct FoundEntry {
+pub struct CopiedEntry {
     /// Position among the group's entries.
     pub position: usize,
     /// Topic name.
@@ -68,11 +68,11 @@ pub struct ShardView {
     /// The groups, visible or hidden.
     pub groups: Groups,
     /// The last commits.
-    pub commits: Rings,
+    pub commits: CommitRings,
     /// Sequence number of the last change that a resync by revision would miss: a deletion, or a change out of order.
     pub last_full: u64,
     /// Revision of the last change.
     pub last: Revision,
     /// Ids of groups that are hidden in this shard.
-    pub hidden: Hidden,
+    pub hidden: HiddenGroups,
 }

@@ -12,21 +12,21 @@ use std::sync::atomic::Ordering;
 use super::{
     super::{
         event::{Event, EventKind},
-        group::Stored,
+        group::StoredCommit,
     },
-    Now, Shard, State,
+    Now, Shard, ShardState,
 };
 use crate::model::{Millis, Name, Revision};
 
 /// Keys and memberships of which the overlay knows more than the reader.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
-    keys: HashMap<(Name, Name, i32), Early>,
+pub(super) struct Overlay {
+    keys: HashMap<(Name, Name, i32), OverlayEntry>,
     /// By group, the last record about its members that the reader has not reached.
     members: HashMap<Name, Revision>,
 }
 
-impl Ahead {
+impl Overlay {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.members.is_empty()
     }
@@ -34,18 +34,18 @@ impl Ahead {
 
 /// A key with a value of the overlay.
 #[derive(Debug)]
-struct Early {
+struct OverlayEntry {
     /// Revision of the record that is shown.
     revision: Revision,
     /// Value of the key by the reader's records alone; `None` if it does not exist.
-    by_reader: Option<Stored>,
+    in_log: Option<StoredCommit>,
 }
 
 /// A borrowed key: (group, topic, partition).
 #[derive(Hash)]
-struct Key<'a>(&'a str, &'a str, i32);
+struct KeyRef<'a>(&'a str, &'a str, i32);
 
-impl Equivalent<(Name, Name, i32)> for Key<'_> {
+impl Equivalent<(Name, Name, i32)> for KeyRef<'_> {
     fn equivalent(&self, key: &(Name, Name, i32)) -> bool {
         *self.0 == *key.0 && *self.1 == *key.1 && self.2 == key.2
     }
@@ -59,30 +59,30 @@ impl Shard {
             EventKind::Commit { topic, partition, .. } | EventKind::Delete { topic, partition } => (*topic, *partition),
             EventKind::Classic(_) | EventKind::GroupRecord(..) => return false,
         };
-        let now = self.moment();
+        let now = self.now();
         let mut state = self.write();
         if event.revision < state.read_to || event.revision < self.applied() {
             return false;
         }
-        match state.ahead.keys.get_mut(&Key(event.group, topic, partition)) {
-            Some(early) if early.revision == event.revision => return false,
+        match state.overlay.keys.get_mut(&KeyRef(event.group, topic, partition)) {
+            Some(entry) if entry.revision == event.revision => return false,
             // The latest answer of the coordinator wins, even if its record has a lower offset.
-            Some(early) => early.revision = event.revision,
+            Some(entry) => entry.revision = event.revision,
             None => {
                 let at = state.groups.find(&self.context, event.group);
                 let known = at.and_then(|at| state.groups.get(&self.context, at, topic, partition));
-                let by_reader = known.map(|(_, entry)| Stored { row: *entry.row, extras: entry.extras.cloned() });
+                let in_log = known.map(|(_, entry)| StoredCommit { row: *entry.row, extras: entry.extras.cloned() });
                 let key = (self.names.intern(event.group), self.names.intern(topic), partition);
-                state.ahead.keys.insert(key, Early { revision: event.revision, by_reader });
+                state.overlay.keys.insert(key, OverlayEntry { revision: event.revision, in_log });
             }
         }
-        self.has_ahead.store(true, Ordering::Release);
+        self.has_overlay.store(true, Ordering::Release);
         self.show(&mut state, event, &now);
         true
     }
 
     /// Marks the members of a group as stale, because the reader has not reached a record about them.
-    pub fn hide_members(&self, group: &str, revision: Revision, at: Millis) {
+    pub fn mark_members_stale(&self, group: &str, revision: Revision, at: Millis) {
         let mut state = self.write();
         if revision < state.read_to || revision < self.applied() {
             return;
@@ -92,62 +92,62 @@ impl Shard {
         let since = group.view.members_stale_since().map_or(at, |since| since.min(at));
         group.set_members_stale_since(Some(since));
         let id = Name::clone(&group.view.id);
-        let last = state.ahead.members.entry(id).or_insert(revision);
+        let last = state.overlay.members.entry(id).or_insert(revision);
         *last = (*last).max(revision);
-        self.has_ahead.store(true, Ordering::Release);
+        self.has_overlay.store(true, Ordering::Release);
     }
 
     /// Returns whether a record of the reader must not be applied because the overlay shows a later one of its key.
-    pub(super) fn holds_back(&self, state: &mut State, event: &Event<'_>, now: &Now) -> bool {
-        if state.ahead.keys.is_empty() {
+    pub(super) fn is_overlaid(&self, state: &mut ShardState, event: &Event<'_>, now: &Now) -> bool {
+        if state.overlay.keys.is_empty() {
             return false;
         }
         let (topic, partition, record) = match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
-                (*topic, *partition, Some(Stored::of(commit, *partition, event.revision, now.ticks)))
+                (*topic, *partition, Some(StoredCommit::of(commit, *partition, event.revision, now.ticks)))
             }
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
             EventKind::Classic(_) | EventKind::GroupRecord(..) => return false,
         };
-        let key = Key(event.group, topic, partition);
-        let Some(early) = state.ahead.keys.get_mut(&key) else { return false };
-        if event.revision < early.revision {
-            early.by_reader = record;
+        let key = KeyRef(event.group, topic, partition);
+        let Some(entry) = state.overlay.keys.get_mut(&key) else { return false };
+        if event.revision < entry.revision {
+            entry.in_log = record;
             return true;
         }
-        let confirmed = event.revision == early.revision;
-        state.ahead.keys.remove(&key);
+        let confirmed = event.revision == entry.revision;
+        state.overlay.keys.remove(&key);
         confirmed
     }
 
     /// Ends the overlay below `reached`: the reader has passed it, so the values of the log are restored.
-    pub(super) fn hand_back(&self, reached: Revision) {
-        if !self.has_ahead.load(Ordering::Acquire) {
+    pub(super) fn end_overlay(&self, reached: Revision) {
+        if !self.has_overlay.load(Ordering::Acquire) {
             return;
         }
-        let now = self.moment();
+        let now = self.now();
         let mut state = self.write();
         state.read_to = state.read_to.max(reached);
-        let passed: Vec<_> = state.ahead.keys.extract_if(|_, early| early.revision < reached).collect();
-        for ((group, topic, partition), early) in passed {
-            let kind = match &early.by_reader {
+        let passed: Vec<_> = state.overlay.keys.extract_if(|_, entry| entry.revision < reached).collect();
+        for ((group, topic, partition), entry) in passed {
+            let kind = match &entry.in_log {
                 Some(stored) => EventKind::Commit { topic: &topic, partition, commit: stored.commit() },
                 None => EventKind::Delete { topic: &topic, partition },
             };
-            let revision = early.by_reader.as_ref().map_or(early.revision, |stored| stored.row.revision);
+            let revision = entry.in_log.as_ref().map_or(entry.revision, |stored| stored.row.revision);
             self.show(&mut state, &Event { revision, at: now.wall, group: &group, kind }, &now);
         }
-        let shown: Vec<_> = state.ahead.members.extract_if(|_, last| *last < reached).collect();
+        let shown: Vec<_> = state.overlay.members.extract_if(|_, last| *last < reached).collect();
         for (id, _) in shown {
             let at = state.groups.find(&self.context, &id);
             if let Some(mut group) = at.and_then(|at| state.groups.group_mut(&self.context, at)) {
                 group.set_members_stale_since(None);
             }
         }
-        self.has_ahead.store(!state.ahead.is_empty(), Ordering::Release);
+        self.has_overlay.store(!state.overlay.is_empty(), Ordering::Release);
     }
 
-    fn show(&self, state: &mut State, event: &Event<'_>, now: &Now) {
+    fn show(&self, state: &mut ShardState, event: &Event<'_>, now: &Now) {
         match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
                 self.commit(state, event, (topic, *partition), commit, now, true);
