@@ -175,7 +175,7 @@ impl PollReader {
     }
 }
 
-/// The parts of a [`Reader`] that are needed to apply a batch, without the fetcher, which owns the batch.
+/// The parts of a [`PollReader`] that are needed to apply a batch, without the fetcher, which owns the batch.
 struct Applier<'a> {
     writer: &'a SourceWriter,
     cluster: &'a Cluster,
