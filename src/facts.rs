@@ -30,8 +30,8 @@ pub struct Fact<'a> {
     pub entry: Entry<'a>,
     cut: &'a Cut,
     group: GroupCut<'a>,
-    /// The group of the members that own the partitions, see [`Cut::readers_of`].
-    readers: &'a GroupView,
+    /// The group of the members that own the partitions, see [`Cut::consuming_group_of`].
+    consumers: &'a GroupView,
     topic: Option<&'a Topic>,
     windows: Option<&'a GroupWindows>,
     position: usize,
@@ -86,10 +86,10 @@ impl<'a> Fact<'a> {
         lag::status(self.entry.row, lag, self.window(), context)
     }
 
-    /// Returns the milliseconds since the commit, see [`lag::quiet`].
+    /// Returns the milliseconds since the commit, see [`lag::ms_since_commit`].
     #[must_use]
-    pub fn quiet(&self) -> Millis {
-        quiet(self.cut, self.group, &self.entry)
+    pub fn ms_since_commit(&self) -> Millis {
+        ms_since_commit(self.cut, self.group, &self.entry)
     }
 
     /// Returns when the value was first seen, see [`observed_at`].
@@ -101,7 +101,7 @@ impl<'a> Fact<'a> {
     /// Returns whether the partition has an owner, or a commit within `active_within`.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.quiet() <= self.cut.settings.active_within || self.owner().is_some()
+        self.ms_since_commit() <= self.cut.settings.active_within || self.owner().is_some()
     }
 
     /// Returns the records per second by which commits advance, if known.
@@ -136,21 +136,21 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub fn owner(&self) -> Option<&'a Member> {
         let id = self.topic.and_then(|topic| topic.id);
-        self.readers.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
+        self.consumers.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
     }
 
     /// Returns the source that knows the owner, if it is not the source of the offset.
     #[must_use]
     pub fn owner_source(&self) -> Option<&'a Name> {
-        let is_lent = !std::ptr::eq(self.readers, &**self.group.group);
+        let is_lent = !std::ptr::eq(self.consumers, &**self.group.group);
         (is_lent && self.owner().is_some()).then(|| &self.group.cluster.cluster.own.id.name)
     }
 }
 
-/// Returns the milliseconds since a commit, see [`lag::quiet`].
+/// Returns the milliseconds since a commit, see [`lag::ms_since_commit`].
 #[must_use]
-pub fn quiet(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Millis {
-    lag::quiet(entry.row, group.shard.load_began, cut.taken, cut.taken_at)
+pub fn ms_since_commit(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Millis {
+    lag::ms_since_commit(entry.row, group.shard.load_began, cut.taken, cut.taken_at)
 }
 
 /// Returns when a value was first seen, for sources that are polled. A log has the commit time instead.
@@ -172,7 +172,7 @@ pub fn first_seen(row: &Row, shard: (&ShardKey, Ticks), now: (Ticks, Millis)) ->
 pub struct Deriver<'a> {
     cut: &'a Cut,
     group: GroupCut<'a>,
-    readers: &'a GroupView,
+    consumers: &'a GroupView,
     topics: Vec<Option<&'a Topic>>,
     windows: Option<&'a GroupWindows>,
 }
@@ -183,17 +183,17 @@ impl<'a> Deriver<'a> {
     pub fn new(cut: &'a Cut, group: GroupCut<'a>) -> Self {
         let names = group.group.topic_names();
         let topics = names.map(|name| group.cluster.ends.topic(name).map(|topic| &**topic)).collect();
-        let (readers, windows) = (cut.readers_of(group), group.cluster.windows.group(&group.group.id));
-        Self { cut, group, readers, topics, windows }
+        let (consumers, windows) = (cut.consuming_group_of(group), group.cluster.windows.group(&group.group.id));
+        Self { cut, group, consumers, topics, windows }
     }
 
     /// Returns the fact of the entry at a position.
     #[must_use]
     #[inline]
     pub fn fact(&self, position: usize, entry: Entry<'a>) -> Fact<'a> {
-        let Self { cut, group, readers, windows, .. } = *self;
+        let Self { cut, group, consumers, windows, .. } = *self;
         let topic = self.topics.get(entry.topic_index).copied().flatten();
-        Fact { entry, cut, group, readers, topic, windows, position, lag: OnceCell::new() }
+        Fact { entry, cut, group, consumers, topic, windows, position, lag: OnceCell::new() }
     }
 }
 
@@ -246,8 +246,8 @@ pub struct GroupFact<'a> {
     pub unknown_lag_partitions: i32,
     /// Time of the newest commit, among the times that can be shown (see [`shown`]).
     pub last_committed_at: Option<Millis>,
-    /// Milliseconds since the newest commit, see [`lag::quiet`].
-    pub quiet: Option<Millis>,
+    /// Milliseconds since the newest commit, see [`lag::ms_since_commit`].
+    pub ms_since_commit: Option<Millis>,
     /// Whether the group has a commit within `active_within`, or members: its own, or those of the group of the same id
     /// in the Kafka cluster.
     pub active: bool,
@@ -256,21 +256,21 @@ pub struct GroupFact<'a> {
 }
 
 impl<'a> GroupFact<'a> {
-    /// Returns whether members consume for this group, see [`Cut::readers_of`].
+    /// Returns whether members consume for this group, see [`Cut::consuming_group_of`].
     #[must_use]
-    pub fn has_readers(&self) -> bool {
-        self.cut.readers_of(self.group).has_members()
+    pub fn has_consumers(&self) -> bool {
+        self.cut.consuming_group_of(self.group).has_members()
     }
 
-    /// Returns the sources that keep the offsets of this group, see [`Cut::keepers_of`].
-    pub fn keepers(&self) -> impl Iterator<Item = &'a Name> + use<'a> {
-        self.cut.keepers_of(self.group)
+    /// Returns the sources that keep the offsets of this group, see [`Cut::sources_with_offsets_of`].
+    pub fn offset_sources(&self) -> impl Iterator<Item = &'a Name> + use<'a> {
+        self.cut.sources_with_offsets_of(self.group)
     }
 
     /// Returns the names of these sources, separated by commas.
     #[must_use]
     pub fn offsets_kept_in(&self) -> Option<String> {
-        let names = self.keepers().join(", ");
+        let names = self.offset_sources().join(", ");
         (!names.is_empty()).then_some(names)
     }
 }
@@ -298,7 +298,7 @@ pub fn bare_group<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
         max_lag_seconds: None,
         unknown_lag_partitions: 0,
         last_committed_at: None,
-        quiet: None,
+        ms_since_commit: None,
         active: false,
         status: lag::status_before_offsets(group.group),
     }
@@ -341,8 +341,8 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFac
             fact.max_lag_seconds = Some(fact.max_lag_seconds.map_or(seconds, |max| max.max(seconds)));
         }
         fact.last_committed_at = fact.last_committed_at.max(shown(entry.row.committed_at));
-        let quiet = each.quiet();
-        fact.quiet = Some(fact.quiet.map_or(quiet, |least| least.min(quiet)));
+        let ms_since_commit = each.ms_since_commit();
+        fact.ms_since_commit = Some(fact.ms_since_commit.map_or(ms_since_commit, |least| least.min(ms_since_commit)));
         if sums.status {
             fact.status = fact.status.max(each.status_of(&lag));
         }
@@ -352,14 +352,14 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFac
     let _ = group.group.each_entry(0..usize::MAX, add);
     // If only partitions without lag are known, the greatest time lag is unknown.
     fact.max_lag_seconds = fact.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_seconds);
-    fact.active = is_active(fact.has_readers(), fact.quiet, cut.settings.active_within);
+    fact.active = is_active(fact.has_consumers(), fact.ms_since_commit, cut.settings.active_within);
     fact
 }
 
-/// Returns whether a group has members, or a commit within `within`. `quiet` is the time since its newest commit.
+/// Returns whether a group has members, or a commit within `within`. `ms_since_commit` is the time since its newest commit.
 #[must_use]
-pub fn is_active(has_members: bool, quiet: Option<Millis>, within: Millis) -> bool {
-    has_members || quiet.is_some_and(|quiet| quiet <= within)
+pub fn is_active(has_members: bool, ms_since_commit: Option<Millis>, within: Millis) -> bool {
+    has_members || ms_since_commit.is_some_and(|ms_since_commit| ms_since_commit <= within)
 }
 
 /// Returns the groups of a cut from a cluster and id on, ordered by cluster, id and source. Boxed, because the concrete

@@ -18,7 +18,7 @@ use crate::{
         Store,
         cluster::Cluster,
         cut::{GroupCut, SourceCut},
-        ends::{EndValue, Ends, Topic},
+        ends::{LogEnds, LogOffsets, Topic},
         group::Entry,
         pin,
         samples::{SampleNumber, SampleTime, Samples, Series, SeriesWriter},
@@ -178,7 +178,7 @@ impl Sampler {
         if round.is_due {
             let (ends, now) = (&round.cut.ends, moment.ticks);
             next.topics = self.ends.sample(&next.topics, ends, round.index, |value| lag::log_end(value, now));
-            let start = |value: &EndValue| (value.log_start >= 0).then_some(value.log_start);
+            let start = |value: &LogOffsets| (value.log_start >= 0).then_some(value.log_start);
             next.starts = self.starts.sample(&next.starts, ends, round.index, start);
             ends::sample_tails(&mut next, ends, round.index);
             next.push(moment);
@@ -317,11 +317,11 @@ impl SamplingRound<'_> {
     }
 
     fn select_gap(&mut self, entry: &Entry<'_>, topic: Option<&Topic>) {
-        let ends: &Ends = &self.cut.ends;
+        let ends: &LogEnds = &self.cut.ends;
         let since = self.now.saturating_sub(MIN_QUIET);
         let number = usize::try_from(entry.row.partition).ok();
         let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
-        if entry.row.applied <= since && partition.is_some_and(|partition| ends.is_quiet(*partition, since)) {
+        if entry.row.applied <= since && partition.is_some_and(|partition| ends.is_unchanged(*partition, since)) {
             self.gaps.insert((Name::clone(entry.topic), entry.row.partition, entry.row.committed_offset));
         }
     }

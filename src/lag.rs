@@ -7,7 +7,7 @@ use crate::{
     clock::Ticks,
     model::{LagUnknown, Millis, Status, shown},
     store::{
-        ends::{EndError, EndValue, Ends, Partition, Topic, to_f64},
+        ends::{EndError, LogEnds, LogOffsets, Partition, Topic, to_f64},
         event::{AppliedRevisions, ShardKey},
         group::{Extras, GroupView, Row},
         trailing,
@@ -39,7 +39,7 @@ pub struct Lag {
     /// Whether only transaction markers are between the committed offset and the log end, so that there is nothing to
     /// read.
     pub only_markers: bool,
-    /// Time at which the log was first seen, see [`EndValue::since`]; [`Ticks::MAX`] without a log.
+    /// Time at which the log was first seen, see [`LogOffsets::since`]; [`Ticks::MAX`] without a log.
     pub log_since: Ticks,
     /// The next offset that the group will read, with its partition.
     next: Option<(Partition, i64)>,
@@ -55,7 +55,7 @@ impl Lag {
     /// Returns the estimated age of the oldest unread record, in seconds; `None` if it cannot be estimated. This is
     /// separate from [`lag()`], because it searches the samples of the log end.
     #[must_use]
-    pub fn seconds(&self, ends: &Ends, now: Ticks) -> Option<f64> {
+    pub fn seconds(&self, ends: &LogEnds, now: Ticks) -> Option<f64> {
         let lag = self.lag.ok()?;
         if lag == 0 || self.only_markers {
             return Some(0.0);
@@ -73,7 +73,7 @@ pub fn lag(
     extras: Option<&Extras>,
     shard: &ShardKey,
     topic: Option<&Topic>,
-    ends: &Ends,
+    ends: &LogEnds,
     now: Ticks,
 ) -> Lag {
     let unknown = |reason, log_since, log_start, log_end| Lag {
@@ -117,7 +117,7 @@ pub fn lag(
 
 /// Returns the log end if it is known and recent enough.
 #[must_use]
-pub fn log_end(value: &EndValue, now: Ticks) -> Option<i64> {
+pub fn log_end(value: &LogOffsets, now: Ticks) -> Option<i64> {
     known(value.log_end).filter(|_| !is_lost(value, now))
 }
 
@@ -127,7 +127,7 @@ fn known(offset: i64) -> Option<i64> {
 
 /// Returns whether the log end is unknown: the user has no right to request it, the partition has no leader, or
 /// requests keep failing and the last response is too old.
-fn is_lost(value: &EndValue, now: Ticks) -> bool {
+fn is_lost(value: &LogOffsets, now: Ticks) -> bool {
     match value.error {
         None => false,
         Some(EndError::NotAuthorized | EndError::NoLeader) => true,
@@ -138,7 +138,7 @@ fn is_lost(value: &EndValue, now: Ticks) -> bool {
 /// Returns whether the commit belongs to an earlier topic of the same name. This is decided by its topic id; else by
 /// the revisions that were applied when the earlier id was last seen; else by a leader epoch that the current topic,
 /// with epochs from 0 on, has not reached.
-fn is_earlier(row: &Row, extras: Option<&Extras>, shard: &ShardKey, topic: &Topic, value: &EndValue) -> bool {
+fn is_earlier(row: &Row, extras: Option<&Extras>, shard: &ShardKey, topic: &Topic, value: &LogOffsets) -> bool {
     if let (Some(committed), Some(present)) = (extras.and_then(|extras| extras.topic_id), topic.id) {
         return committed != present;
     }
@@ -155,7 +155,7 @@ pub const MOST_EXTRAPOLATED: f64 = 10.0;
 /// Returns the seconds since the log end, which is now beyond `next`, passed `next`. The time is interpolated between
 /// samples of the log end. Before the first sample, it is extrapolated from the produce rate, up to the known age of
 /// the log. `None` if it cannot be estimated.
-fn seconds(next: i64, partition: Partition, ends: &Ends, now: Ticks) -> Option<f64> {
+fn seconds(next: i64, partition: Partition, ends: &LogEnds, now: Ticks) -> Option<f64> {
     let newest = ends.value(partition);
     let mut after = (newest.observed, newest.log_end);
     for sample in ends.samples_of(partition).rev().filter(|(taken, _)| *taken < newest.observed) {
@@ -192,7 +192,7 @@ fn age(at: f64, now: Ticks) -> f64 {
 /// Returns the milliseconds since a commit, by the time in its record, but at least the time since this process saw the
 /// commit: coordinators and clients may write any time into the record. Replayed commits count as seen at `load_began`.
 #[must_use]
-pub fn quiet(row: &Row, load_began: Ticks, now: Ticks, now_at: Millis) -> Millis {
+pub fn ms_since_commit(row: &Row, load_began: Ticks, now: Ticks, now_at: Millis) -> Millis {
     let seen = i64::from(now.saturating_sub(row.applied.max(load_began))) * 100;
     shown(row.committed_at).map_or(seen, |at| now_at.saturating_sub(at).max(seen))
 }
@@ -201,7 +201,7 @@ pub fn quiet(row: &Row, load_began: Ticks, now: Ticks, now_at: Millis) -> Millis
 #[derive(Clone, Copy, Debug)]
 pub struct StatusContext<'a> {
     /// Log ends of the cluster.
-    pub ends: &'a Ends,
+    pub ends: &'a LogEnds,
     /// Length of the window of samples, in ticks.
     pub window: Ticks,
     /// Time of the cut, on the steady clock.
@@ -235,17 +235,17 @@ pub fn status(row: &Row, lag: &Lag, window: Option<&KeyWindow>, context: StatusC
         return Status::Ok;
     }
     let window_ms = i64::from(context.window) * 100;
-    let quiet = quiet(row, context.load_began, context.now, context.now_at);
+    let ms_since_commit = ms_since_commit(row, context.load_began, context.now, context.now_at);
     let usual = match row.interval_ms {
         0 => UNKNOWN_INTERVAL_MS,
         // A gap of up to one and a half intervals is usual.
         interval => i64::from(interval) * 3 / 2,
     };
-    if quiet > window_ms && quiet > usual {
+    if ms_since_commit > window_ms && ms_since_commit > usual {
         return if was_caught_up(row, lag, context) { Status::Ok } else { Status::Stopped };
     }
     let Some(window) = window else { return Status::Ok };
-    if !within(window.moved) && quiet <= window_ms {
+    if !within(window.moved) && ms_since_commit <= window_ms {
         Status::Stalled
     } else if happened(window.rewound) {
         Status::Rewind

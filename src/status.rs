@@ -11,7 +11,7 @@ use crate::{
     store::{
         Store,
         cluster::{Cluster, Health},
-        ends::{EndError, Ends},
+        ends::{EndError, LogEnds},
         shard::Shard,
         source::{ReadOutcome, Source},
     },
@@ -100,7 +100,7 @@ impl LogPartitionStatus {
 
 /// Returns the status of each log partition of a source; one entry without a number while the partitions are unknown.
 #[must_use]
-pub fn sources(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
+pub fn sources(source: &Source, health: &Health, ends: &LogEnds) -> Vec<LogPartitionStatus> {
     let partitions = log_partitions(source, health, ends);
     // If the partitions are known and there are none, the list is empty.
     if partitions.is_empty() && health.shards != Some(0) {
@@ -111,7 +111,7 @@ pub fn sources(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitio
 
 /// Returns the status of the known log partitions of a source, by number.
 #[must_use]
-pub fn log_partitions(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
+pub fn log_partitions(source: &Source, health: &Health, ends: &LogEnds) -> Vec<LogPartitionStatus> {
     let topic = ends.topic(OFFSETS_TOPIC);
     source
         .shards()
@@ -149,7 +149,7 @@ fn own_mode(source: &Source) -> Option<&'static str> {
 
 /// Returns the state of a source: of a log, the worst state of its partitions.
 #[must_use]
-pub fn state(source: &Source, health: &Health, ends: &Ends) -> &'static str {
+pub fn state(source: &Source, health: &Health, ends: &LogEnds) -> &'static str {
     let states: BTreeSet<&str> = sources(source, health, ends).iter().map(|of| of.state).collect();
     ["failing", "loading"].into_iter().find(|state| states.contains(state)).unwrap_or("live")
 }

@@ -10,7 +10,7 @@ use offsetd::source::kafka::Log;
 use offsetd::store::Store;
 use offsetd::store::cluster::Cluster;
 use offsetd::store::cut::Settings;
-use offsetd::store::ends::{Answer, EndKind, TopicMetadata};
+use offsetd::store::ends::{OffsetAnswer, OffsetSpec, TopicMetadata};
 use offsetd::store::event::{Event, EventKind};
 use offsetd::store::group::Commit;
 use offsetd::store::writer::SourceWriter;
@@ -95,9 +95,9 @@ pub(crate) fn ends(cluster: &Cluster, topics: &[(String, usize)], end: impl Fn(&
         .map(|(name, partitions)| TopicMetadata { name: name.as_str().into(), leaders: vec![Some(1); *partitions] });
     cluster.ends.set_topics(listed.collect(), clock.ticks(), &BTreeMap::new());
     let current = cluster.ends.current();
-    for (kind, is_start) in [(EndKind::Start, true), (EndKind::High, false)] {
+    for (kind, is_start) in [(OffsetSpec::Start, true), (OffsetSpec::High, false)] {
         let answers = current.topics().flat_map(|topic| {
-            topic.partitions.iter().enumerate().map(|(number, partition)| Answer {
+            topic.partitions.iter().enumerate().map(|(number, partition)| OffsetAnswer {
                 slot: partition.slot,
                 result: Ok((if is_start { 0 } else { end(&topic.name, number) }, 0)),
             })

@@ -8,7 +8,7 @@ use crate::{
     clock::Ticks,
     model::Name,
     store::{
-        ends::{EndValue, Ends, Partition, Topic},
+        ends::{LogEnds, LogOffsets, Partition, Topic},
         samples::{SampleNumber, Samples, Series, SeriesWriter, TrailingMarkers},
     },
 };
@@ -28,9 +28,9 @@ impl KnownEnds {
     pub(super) fn sample(
         &mut self,
         series: &HashMap<Name, Arc<Series>>,
-        ends: &Ends,
+        ends: &LogEnds,
         index: SampleNumber,
-        get: impl Fn(&EndValue) -> Option<i64>,
+        get: impl Fn(&LogOffsets) -> Option<i64>,
     ) -> HashMap<Name, Arc<Series>> {
         let before = self.topics.take();
         let (mut next, mut topics) = (series.clone(), HashMap::new());
@@ -100,7 +100,7 @@ fn changed(
 
 /// Adds a sample of the trailing markers of all partitions: the number of offsets before the log end that no consumer
 /// receives.
-pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: SampleNumber) {
+pub(super) fn sample_tails(samples: &mut Samples, ends: &LogEnds, index: SampleNumber) {
     let before = Arc::clone(&samples.trailing_now);
     let mut all = TrailingMarkers::new();
     for topic in ends.topics() {
@@ -126,7 +126,7 @@ pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: SampleNumb
 }
 
 /// Returns the trailing markers of a topic, by partition. Includes partitions that had some at the previous sample.
-fn tails(topic: &Topic, before: Option<&BTreeMap<i32, i64>>, ends: &Ends) -> BTreeMap<i32, i64> {
+fn tails(topic: &Topic, before: Option<&BTreeMap<i32, i64>>, ends: &LogEnds) -> BTreeMap<i32, i64> {
     let had = |partition: &i32| before.is_some_and(|before| before.contains_key(partition));
     let tails = topic.partitions.iter().zip(0..).map(|(partition, number)| (number, ends.trailing_markers(*partition)));
     tails.filter(|(number, tail)| *tail > 0 || had(number)).collect()

@@ -10,7 +10,7 @@ use crate::{
     source::kafka::Log,
     store::{
         cut,
-        ends::{Answer, EndKind, IdsSeen, TopicMetadata},
+        ends::{IdsSeen, OffsetAnswer, OffsetSpec, TopicMetadata},
         event::{Event, EventKind},
         group::Commit,
         history_store::Bounds,
@@ -101,13 +101,13 @@ impl Lab {
     }
 
     pub(crate) fn end(&self, topic: &str, partition: usize, end: i64) {
-        self.observe(EndKind::High, topic, partition, end);
+        self.observe(OffsetSpec::High, topic, partition, end);
     }
 
-    pub(crate) fn observe(&self, kind: EndKind, topic: &str, partition: usize, offset: i64) {
+    pub(crate) fn observe(&self, kind: OffsetSpec, topic: &str, partition: usize, offset: i64) {
         let ends = &self.cluster().ends;
         let slot = ends.current().topic(topic).unwrap().partitions[partition].slot;
-        ends.observe(kind, &[Answer { slot, result: Ok((offset, 0)) }], self.clock.ticks(), self.clock.now());
+        ends.observe(kind, &[OffsetAnswer { slot, result: Ok((offset, 0)) }], self.clock.ticks(), self.clock.now());
     }
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
@@ -337,7 +337,7 @@ fn a_group_reaches_every_status() {
     go(&mut lab, 1, 5, Some(-40));
     go(&mut lab, 15, 5, Some(5));
     go(&mut lab, 15, 5, None);
-    lab.observe(EndKind::Start, "orders", 0, 400);
+    lab.observe(OffsetSpec::Start, "orders", 0, 400);
     go(&mut lab, 1, 5, None);
     lab.topics(&[]);
     lab.sample();

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::{Revision, SourceId, SourceKind, Uuid},
     store::{
-        ends::{Answer, EndKind, EndsBoard, IdsSeen, TopicMetadata},
+        ends::{IdsSeen, LogEndsBoard, OffsetAnswer, OffsetSpec, TopicMetadata},
         group::Extras,
     },
 };
@@ -15,7 +15,7 @@ fn shard() -> ShardKey {
 }
 
 /// Returns the log ends of a partition that grows by 10 per second up to `end`, sampled each second until `now`.
-fn growing(now: Ticks, end: i64) -> Arc<Ends> {
+fn growing(now: Ticks, end: i64) -> Arc<LogEnds> {
     let board = board();
     for at in (0..=now).step_by(10) {
         observe(&board, end - i64::from(now - at), at);
@@ -24,8 +24,8 @@ fn growing(now: Ticks, end: i64) -> Arc<Ends> {
     board.current()
 }
 
-fn board() -> EndsBoard {
-    let board = EndsBoard::default();
+fn board() -> LogEndsBoard {
+    let board = LogEndsBoard::default();
     board.set_topics(
         vec![TopicMetadata { name: "t".into(), leaders: vec![Some(1)] }],
         0,
@@ -34,9 +34,9 @@ fn board() -> EndsBoard {
     board
 }
 
-fn observe(board: &EndsBoard, end: i64, at: Ticks) {
+fn observe(board: &LogEndsBoard, end: i64, at: Ticks) {
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
-    board.observe(EndKind::High, &[Answer { slot, result: Ok((end, 3)) }], at, 0);
+    board.observe(OffsetSpec::High, &[OffsetAnswer { slot, result: Ok((end, 3)) }], at, 0);
 }
 
 fn commit(offset: i64) -> Row {
@@ -52,7 +52,7 @@ fn commit(offset: i64) -> Row {
     }
 }
 
-fn lag_of(row: &Row, ends: &Ends, now: Ticks) -> Lag {
+fn lag_of(row: &Row, ends: &LogEnds, now: Ticks) -> Lag {
     lag(row, None, &shard(), ends.topic("t").map(|topic| &**topic), ends, now)
 }
 
@@ -82,7 +82,7 @@ fn lag_counts_from_the_log_start_and_loss_shows() {
     let board = board();
     observe(&board, 500, 10);
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
-    board.observe(EndKind::Start, &[Answer { slot, result: Ok((200, -1)) }], 10, 0);
+    board.observe(OffsetSpec::Start, &[OffsetAnswer { slot, result: Ok((200, -1)) }], 10, 0);
     let found = lag_of(&commit(100), &board.current(), 10);
     assert_eq!((found.lag, found.data_lost), (Ok(300), true));
     let context = StatusContext { ends: &board.current(), window: 100, now: 10, now_at: 0, load_began: 0 };
@@ -123,7 +123,7 @@ fn unknown_ends_are_unknown_and_never_zero() {
     let board = board();
     observe(&board, 500, 10);
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
-    let fail = |error, at| board.observe(EndKind::High, &[Answer { slot, result: Err(error) }], at, 0);
+    let fail = |error, at| board.observe(OffsetSpec::High, &[OffsetAnswer { slot, result: Err(error) }], at, 0);
     fail(EndError::Other(-1), 20);
     assert_eq!(lag_of(&commit(1), &board.current(), 20).lag, Ok(499), "one failure does not make the end unknown");
     assert_eq!(lag_of(&commit(1), &board.current(), 200).lag, Err(LagUnknown::EndUnknown));
@@ -165,12 +165,12 @@ fn a_sample_is_as_old_as_its_question() {
 
 #[test]
 fn an_answer_that_is_late_bends_no_line() {
-    let board = EndsBoard::default();
+    let board = LogEndsBoard::default();
     let listed = vec![TopicMetadata { name: "t".into(), leaders: vec![Some(1), Some(2)] }];
     board.set_topics(listed, 0, &std::collections::BTreeMap::new());
     let slots: Vec<u32> = board.current().topic("t").unwrap().partitions.iter().map(|of| of.slot).collect();
     let answer = |slot: u32, at: Ticks| {
-        board.observe(EndKind::High, &[Answer { slot, result: Ok((i64::from(at), 0)) }], at, 0);
+        board.observe(OffsetSpec::High, &[OffsetAnswer { slot, result: Ok((i64::from(at), 0)) }], at, 0);
     };
     // The second leader does not answer for a while, but its log grows.
     for at in (0..=600).step_by(10) {
@@ -233,7 +233,7 @@ fn status_after(samples: &[(i64, i64)]) -> Status {
         log_since: 0,
         next: None,
     };
-    let ends = Ends::default();
+    let ends = LogEnds::default();
     let context =
         StatusContext { ends: &ends, window: WINDOW, now: last, now_at: START + i64::from(last) * 100, load_began: 0 };
     status(&row, &lag, window.as_ref(), context)
@@ -278,7 +278,7 @@ fn no_commit_for_longer_than_usual_is_stopped() {
         log_since: 0,
         next: None,
     };
-    let ends = Ends::default();
+    let ends = LogEnds::default();
     let at = |after: i64| StatusContext { ends: &ends, window: WINDOW, now: 0, now_at: START + after, load_began: 0 };
     let often = Row { interval_ms: 1000, ..commit(0) };
     assert_eq!(status(&often, &behind, None, at(9_000)), Status::Ok);
@@ -316,7 +316,8 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
 fn a_commit_is_as_old_as_its_time_tells_and_at_least_as_old_as_when_it_was_seen() {
     let now_at = 1_700_000_000_000;
     let day = 86_400_000;
-    let quiet_of = |committed_at, applied| quiet(&Row { committed_at, applied, ..commit(1) }, 50, 1050, now_at);
+    let quiet_of =
+        |committed_at, applied| ms_since_commit(&Row { committed_at, applied, ..commit(1) }, 50, 1050, now_at);
     assert_eq!(quiet_of(now_at - 7000, 1000), 7000, "the commit time is earlier than the time at which it was seen");
     for ahead in [now_at - 4999, now_at, now_at + day, now_at + 365_000 * day, i64::MAX] {
         assert_eq!(quiet_of(ahead, 1000), 5000, "{ahead}");
@@ -329,8 +330,8 @@ fn a_commit_is_as_old_as_its_time_tells_and_at_least_as_old_as_when_it_was_seen(
 
 /// Returns a board with an empty topic list at `absent_at`, and with a topic from 100 on that gets a log end each ten
 /// seconds.
-fn burst(absent_at: Option<Ticks>, ends: &[i64]) -> Arc<Ends> {
-    let board = EndsBoard::default();
+fn burst(absent_at: Option<Ticks>, ends: &[i64]) -> Arc<LogEnds> {
+    let board = LogEndsBoard::default();
     if let Some(at) = absent_at {
         board.set_topics(vec![], at, &std::collections::BTreeMap::new());
     }

@@ -10,7 +10,7 @@ use crate::{
     facts::{Fact, GroupFact, bare_group, facts, group_fact},
     store::{
         cut::{Cut, GroupCut, SourceCut},
-        ends::{EndValue, Partition, Topic},
+        ends::{LogOffsets, Partition, Topic},
         membership::Member,
         placement::{Broker, Replicas},
     },
@@ -46,7 +46,7 @@ pub(super) struct PartitionRow<'a> {
     pub(super) topic: &'a Topic,
     pub(super) number: i32,
     pub(super) partition: Partition,
-    pub(super) value: EndValue,
+    pub(super) value: LogOffsets,
     pub(super) replicas: Option<Replicas>,
 }
 

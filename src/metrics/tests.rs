@@ -14,7 +14,7 @@ use crate::{
     store::{
         cluster::Cluster,
         cut::Settings,
-        ends::{Answer, EndKind, TopicMetadata},
+        ends::{OffsetAnswer, OffsetSpec, TopicMetadata},
         event::{Event, EventKind},
         group::Commit,
         placement::{Broker, Placement, Replicas},
@@ -54,8 +54,8 @@ fn fill(store: &std::sync::Arc<Store>, cluster: &std::sync::Arc<Cluster>) {
     }));
     let listed = vec![TopicMetadata { name: "orders".into(), leaders: vec![Some(7); 2] }];
     cluster.ends.set_topics(listed, 0, &BTreeMap::new());
-    for (kind, offset) in [(EndKind::Start, 1), (EndKind::High, 100)] {
-        let answers = [Answer { slot: 0, result: Ok((offset, 0)) }];
+    for (kind, offset) in [(OffsetSpec::Start, 1), (OffsetSpec::High, 100)] {
+        let answers = [OffsetAnswer { slot: 0, result: Ok((offset, 0)) }];
         cluster.ends.observe(kind, &answers, 0, store.clock.now());
     }
     let writer = SourceWriter::own(store, cluster);

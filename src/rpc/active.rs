@@ -43,7 +43,7 @@ pub(super) fn page(
             continue;
         }
         let fact = group_fact(scan, group);
-        if !is_active(fact.has_readers(), fact.quiet, within) {
+        if !is_active(fact.has_consumers(), fact.ms_since_commit, within) {
             continue;
         }
         if room.is_full() {
@@ -103,7 +103,7 @@ fn edges_of(cut: &Cut, group: GroupCut<'_>, within: Millis) -> Vec<proto::Consum
         let Edge { edge, is_active, last_committed_at } = edges
             .entry((fact.entry.topic.to_string(), member))
             .or_insert_with(|| new(fact.entry.topic, entry::owner_of(&fact)));
-        *is_active |= owner.is_some() || fact.quiet() <= within;
+        *is_active |= owner.is_some() || fact.ms_since_commit() <= within;
         edge.partitions.push(fact.entry.row.partition);
         if let Ok(lag) = fact.lag().lag {
             edge.lag = Some(edge.lag.unwrap_or(0).saturating_add(lag));

@@ -12,7 +12,7 @@ use crate::{
         Store,
         cluster::Cluster,
         cut::Snapshot,
-        ends::Ends,
+        ends::LogEnds,
         event::ShardKey,
         group::{Extras, Row},
         history_store::HistoryStore,
@@ -194,7 +194,7 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
     }
 }
 
-fn source_status(source: &Source, ends: &Ends) -> proto::SourceStatus {
+fn source_status(source: &Source, ends: &LogEnds) -> proto::SourceStatus {
     let (health, reading, kind) = (source.health(), source.last_read(), source.kind());
     let reading = reading.as_deref();
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);

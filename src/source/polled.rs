@@ -23,7 +23,7 @@ use crate::{
     clock::{Ticks, ticks},
     model::Revision,
     store::{
-        ends::Ends,
+        ends::LogEnds,
         latest::{LatestOffsets, Scope, SourceError},
         source::ReadOutcome,
         writer::{ShardWriter, SourceWriter},
@@ -91,7 +91,7 @@ pub struct SubsetReader<'a> {
 impl SubsetReader<'_> {
     /// Returns the topics of the cluster, or `None` while they are not known.
     #[must_use]
-    pub fn topics(&self) -> Option<Arc<Ends>> {
+    pub fn topics(&self) -> Option<Arc<LogEnds>> {
         round::topics(self.writer)
     }
 

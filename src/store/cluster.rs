@@ -7,7 +7,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use super::{
-    ends::EndsBoard, event::AppliedRevisions, history_store::HistoryStore, placement::Placement, source::Source,
+    ends::LogEndsBoard, event::AppliedRevisions, history_store::HistoryStore, placement::Placement, source::Source,
     trailing::UncheckedGaps, windows::Replaced,
 };
 use crate::{clock::Clock, config, model::Name};
@@ -22,7 +22,7 @@ pub struct Cluster {
     /// The settings of the cluster.
     pub config: config::Cluster,
     /// Topics and log ends.
-    pub ends: EndsBoard,
+    pub ends: LogEndsBoard,
     /// The cluster id, the brokers, and the replicas of partitions.
     pub placement: ArcSwap<Placement>,
     /// Short gaps before log ends that may be transaction markers.
@@ -42,7 +42,7 @@ impl Cluster {
         Self {
             name: Name::clone(&own.id.cluster),
             config,
-            ends: EndsBoard::default(),
+            ends: LogEndsBoard::default(),
             placement: ArcSwap::default(),
             unchecked_gaps: UncheckedGaps::default(),
             own: Arc::new(own),

@@ -14,7 +14,7 @@ use itertools::Itertools as _;
 use super::{
     ConfigState, Store, Unready,
     cluster::{Cluster, Health},
-    ends::Ends,
+    ends::LogEnds,
     group::{GroupView, ReadAhead},
     homes::Layout,
     membership::{Assigned, GroupKind, Member, TopicRef},
@@ -45,7 +45,7 @@ pub struct SourceCut {
     /// Views of the shards, by number.
     pub shards: Vec<Arc<ShardView>>,
     /// Log ends of the cluster.
-    pub ends: Arc<Ends>,
+    pub ends: Arc<LogEnds>,
     /// Brokers of the cluster, and replicas of partitions.
     pub placement: Arc<Placement>,
     /// Windows of recent commits, for status and rates.
@@ -119,7 +119,7 @@ impl SourceCut {
         (cluster, source): (Arc<Cluster>, Arc<Source>),
         health: Arc<Health>,
         (kind, shards): (Kind, Vec<Arc<ShardView>>),
-        (ends, placement): (Arc<Ends>, Arc<Placement>),
+        (ends, placement): (Arc<LogEnds>, Arc<Placement>),
         windows: Arc<Windows>,
         samples: Arc<Samples>,
     ) -> Self {
@@ -401,7 +401,7 @@ impl Cut {
     /// Returns the group with the members that consume for this group. This is the group itself, unless its source does
     /// not know members: then it is the group of the same id that the Kafka cluster keeps, if that has members.
     #[must_use]
-    pub fn readers_of<'a>(&'a self, group: GroupCut<'a>) -> &'a GroupView {
+    pub fn consuming_group_of<'a>(&'a self, group: GroupCut<'a>) -> &'a GroupView {
         if group.cluster.is_own() || group.group.membership().is_some() {
             return group.group;
         }
@@ -411,7 +411,7 @@ impl Cut {
     }
 
     /// Returns the names of the sources that keep the offsets of a group of which the Kafka cluster has only members.
-    pub fn keepers_of<'a>(&'a self, group: GroupCut<'a>) -> impl Iterator<Item = &'a Name> {
+    pub fn sources_with_offsets_of<'a>(&'a self, group: GroupCut<'a>) -> impl Iterator<Item = &'a Name> {
         let is_half = group.cluster.is_own() && group.group.is_empty() && group.group.has_members();
         let others = self.clusters.iter().filter(move |cut| is_half && !cut.is_own());
         let others = others.filter(move |cut| Arc::ptr_eq(&cut.cluster, &group.cluster.cluster));

@@ -1,7 +1,7 @@
 //! Topics and log ends of one cluster.
 //!
-//! [`Ends`] is one immutable version of them, which a cut holds. The poller publishes the next version in
-//! [`EndsBoard`]. Values are in one flat list by slot, so that a new version is one copy of it, and a sample of all log
+//! [`LogEnds`] is one immutable version of them, which a cut holds. The poller publishes the next version in
+//! [`LogEndsBoard`]. Values are in one flat list by slot, so that a new version is one copy of it, and a sample of all log
 //! ends takes 8 bytes per partition.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -19,8 +19,8 @@ mod board;
 mod slots;
 mod value;
 
-pub use board::{EndsBoard, IdsSeen};
-pub use value::{Answer, EndError, EndKind, EndValue};
+pub use board::{IdsSeen, LogEndsBoard};
+pub use value::{EndError, LogOffsets, OffsetAnswer, OffsetSpec};
 
 /// A topic counts as deleted once two metadata refreshes, at least this many ticks apart, did not list it.
 pub const DELETED_AFTER: Ticks = 100;
@@ -72,7 +72,7 @@ pub struct TopicMetadata {
 
 /// The log ends of all partitions at one moment.
 #[derive(Debug)]
-pub struct Sample {
+pub struct EndsSample {
     /// Time of the sample.
     pub taken: Ticks,
     /// Log ends by slot; -1 if unknown.
@@ -81,16 +81,16 @@ pub struct Sample {
 
 /// One version of a cluster's topics and log ends.
 #[derive(Clone, Debug, Default)]
-pub struct Ends {
+pub struct LogEnds {
     /// Number of the version.
     pub version: u64,
     topics: Arc<BTreeMap<Name, Arc<Topic>>>,
     by_id: Arc<HashMap<Uuid, Name>>,
     /// Trailing markers by slot, as (offset of the first marker, log end); see [`super::trailing`].
     trailing: Arc<HashMap<u32, (i64, i64)>>,
-    values: Vec<EndValue>,
+    values: Vec<LogOffsets>,
     /// Samples of the log ends, oldest first; more recent samples are closer together.
-    samples: Vec<Arc<Sample>>,
+    samples: Vec<Arc<EndsSample>>,
     /// Time of the newest complete list of topics.
     listed: Option<Ticks>,
     /// Time of the newest metadata refresh that counts for deletions.
@@ -103,7 +103,7 @@ pub struct Ends {
     deleted: Arc<BTreeMap<Name, Arc<AppliedRevisions>>>,
 }
 
-impl Ends {
+impl LogEnds {
     /// Returns a topic by its name.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
@@ -125,7 +125,7 @@ impl Ends {
 
     /// Returns whether the log end has not moved since `since`, by the samples.
     #[must_use]
-    pub fn is_quiet(&self, partition: Partition, since: Ticks) -> bool {
+    pub fn is_unchanged(&self, partition: Partition, since: Ticks) -> bool {
         let mut before = self.samples_of(partition).rev().skip_while(|(taken, _)| *taken > since);
         before.next().is_some_and(|(_, end)| end == self.value(partition).log_end)
     }
@@ -133,7 +133,7 @@ impl Ends {
     /// Returns the samples of the partition's current log, oldest first, as (time, log end).
     pub fn samples_of(&self, partition: Partition) -> impl DoubleEndedIterator<Item = (Ticks, i64)> + '_ {
         let (slot, since) = (partition.slot as usize, self.value(partition).since);
-        let end = move |sample: &Arc<Sample>| sample.ends.get(slot).copied().filter(|end| *end >= 0);
+        let end = move |sample: &Arc<EndsSample>| sample.ends.get(slot).copied().filter(|end| *end >= 0);
         let of_log = self.samples.iter().filter(move |sample| sample.taken >= since);
         of_log.filter_map(move |sample| Some((sample.taken, end(sample)?)))
     }
@@ -144,11 +144,11 @@ impl Ends {
         let sampled = self.samples.last().map_or(0, |sample| sample.taken.saturating_add(1));
         let Some(value) = self.values.get_mut(slot as usize) else { return };
         let seen = (value.log_end >= 0).then_some(value.observed);
-        *value = EndValue {
+        *value = LogOffsets {
             since: from.max(sampled),
             absent_at,
             replaced_at: seen.or(value.replaced_at),
-            ..EndValue::UNKNOWN
+            ..LogOffsets::UNKNOWN
         };
         if self.trailing.contains_key(&slot) {
             Arc::make_mut(&mut self.trailing).remove(&slot);
@@ -174,10 +174,10 @@ impl Ends {
 
     /// Returns the value of a partition. Without a leader, the log end is unknown, whatever an earlier leader answered.
     #[must_use]
-    pub fn value(&self, partition: Partition) -> EndValue {
-        let value = self.values.get(partition.slot as usize).copied().unwrap_or(EndValue::UNKNOWN);
+    pub fn value(&self, partition: Partition) -> LogOffsets {
+        let value = self.values.get(partition.slot as usize).copied().unwrap_or(LogOffsets::UNKNOWN);
         let error = if partition.leader.is_none() { Some(EndError::NoLeader) } else { value.error };
-        EndValue { error, ..value }
+        LogOffsets { error, ..value }
     }
 
     /// Returns the time of the newest metadata refresh that counts for deletions.

@@ -2,7 +2,7 @@
 
 use super::{super::tests::*, *};
 use crate::store::{
-    ends::EndKind,
+    ends::OffsetSpec,
     history_store::{FixedBudget, HistoryStore, HistoryStoreStatus},
 };
 
@@ -44,7 +44,7 @@ fn an_age_is_interpolated_between_log_ends() {
     lab.sample();
     assert_eq!(ages(&lab), [0.0, 10.0, 20.0, 25.0, 0.0, 48.0].map(Some));
     // Records before the log start do not count.
-    lab.observe(EndKind::Start, "orders", 0, 25);
+    lab.observe(OffsetSpec::Start, "orders", 0, 25);
     lab.sample();
     assert_eq!(ages(&lab).last(), Some(&Some(45.0)));
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     facts::{GroupFact, coordinator},
     store::{
-        ends::EndValue,
+        ends::LogOffsets,
         membership::{GroupState, Member},
     },
 };
@@ -58,7 +58,7 @@ const SHARED: &[offset::Label] = &[("group_id", group_of), ("topic_name", topic_
 const OWN: &[offset::Label] = &[("partition_id", partition_of)];
 
 /// Returns the sum over all partitions, or `None` if one is unknown.
-fn sum(row: &TopicRow<'_>, get: fn(&EndValue) -> i64) -> Option<Value> {
+fn sum(row: &TopicRow<'_>, get: fn(&LogOffsets) -> i64) -> Option<Value> {
     let values = row.topic.partitions.iter().map(|partition| get(&row.cluster.ends.value(*partition)));
     values.map(|value| (value >= 0).then_some(value)).try_fold(0_i64, |sum, value| sum.checked_add(value?)).map(integer)
 }

@@ -64,7 +64,7 @@ const COLUMNS: [(&str, GetValue); 22] = [
     ("status", |fact| number(fact.status as u8)),
     ("members_stale_since", |fact| number(fact.group.group.members_stale_since()?)),
     ("coordinator", |fact| number(coordinator(fact.group)?)),
-    ("offsets_kept_in", |fact| fact.keepers().next().map(|name| OrderValue::Text(name))),
+    ("offsets_kept_in", |fact| fact.offset_sources().next().map(|name| OrderValue::Text(name))),
 ];
 
 /// A column of the SQL table `groups`, and a direction.

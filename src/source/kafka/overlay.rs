@@ -44,7 +44,7 @@ use crate::{
     source::kafka::ask::Settle,
     store::{
         cluster::Cluster,
-        ends::{Answer, EndKind},
+        ends::{OffsetAnswer, OffsetSpec},
         writer::SourceWriter,
     },
 };
@@ -166,7 +166,7 @@ impl Overlay {
         for offset in listed {
             let Ok((stable, epoch)) = offset.result else { continue };
             let place = usize::try_from(offset.partition).ok().and_then(|number| topic.partitions.get(number));
-            answers.extend(place.map(|place| Answer { slot: place.slot, result: Ok((stable, epoch)) }));
+            answers.extend(place.map(|place| OffsetAnswer { slot: place.slot, result: Ok((stable, epoch)) }));
             if self.freezes.answer(offset.partition, stable, now) {
                 tracing::info!(
                     cluster = &*self.cluster.name,
@@ -176,7 +176,7 @@ impl Overlay {
                 );
             }
         }
-        self.cluster.ends.observe(EndKind::Stable, &answers, self.writer.clock().ticks(), self.writer.clock().now());
+        self.cluster.ends.observe(OffsetSpec::Stable, &answers, self.writer.clock().ticks(), self.writer.clock().now());
     }
 
     /// Reads what is frozen, asks coordinators, and shows what they say.

@@ -34,7 +34,7 @@ use crate::{
     source::kafka::ask::AskError,
     store::{
         cluster::{Cluster, Fault},
-        ends::{Answer, EndError, EndKind},
+        ends::{EndError, OffsetAnswer, OffsetSpec},
         writer::SourceWriter,
     },
 };
@@ -132,7 +132,7 @@ struct Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestKind {
     /// ListOffsets of one leader.
-    Ends(EndKind),
+    Ends(OffsetSpec),
     /// The ids of topics.
     Ids,
     /// The listing of groups.
@@ -206,13 +206,13 @@ impl Poller {
         if now >= self.due.high {
             self.due.high = now + self.settings.poll_interval;
             self.check_reachable();
-            self.request_ends(EndKind::High);
+            self.request_ends(OffsetSpec::High);
             self.cluster.ends.sample(self.writer.clock().ticks());
         }
         if now >= self.due.low {
             self.due.low = now + self.settings.start_interval;
-            self.request_ends(EndKind::Start);
-            self.request_ends(EndKind::Stable);
+            self.request_ends(OffsetSpec::Start);
+            self.request_ends(OffsetSpec::Stable);
             self.has_polled_starts = !self.plan.topics.is_empty() || self.cluster.health().shards.is_some();
         }
         if now >= self.due.ids && self.cluster.config.topic_ids {
@@ -233,11 +233,11 @@ impl Poller {
     }
 
     /// Sends requests of one kind to all leaders that have answered the previous request of this kind.
-    fn request_ends(&mut self, kind: EndKind) {
+    fn request_ends(&mut self, kind: OffsetSpec) {
         let spec = match kind {
-            EndKind::Start => Spec::Earliest,
-            EndKind::High => Spec::Latest,
-            EndKind::Stable => Spec::LatestCommitted,
+            OffsetSpec::Start => Spec::Earliest,
+            OffsetSpec::High => Spec::Latest,
+            OffsetSpec::Stable => Spec::LatestCommitted,
         };
         let busy: BTreeSet<i32> = self
             .pending
@@ -258,7 +258,7 @@ impl Poller {
     /// update copies the log ends of all partitions.
     fn apply_responses(&mut self) {
         // Responses are grouped by the time of their request, because a late response must not affect others.
-        let mut answers: HashMap<(EndKind, Ticks, Millis), Vec<Answer>> = HashMap::new();
+        let mut answers: HashMap<(OffsetSpec, Ticks, Millis), Vec<OffsetAnswer>> = HashMap::new();
         let (mut until, mut ids) = (None, vec![]);
         while !(self.pending.is_empty() && until.is_some()) {
             let wait = until.map_or(TICK, |until: Instant| until.saturating_duration_since(now()));
@@ -302,13 +302,13 @@ impl Poller {
         }
     }
 
-    fn to_answers(&mut self, kind: EndKind, sent: Ticks, reply: Reply) -> Vec<Answer> {
+    fn to_answers(&mut self, kind: OffsetSpec, sent: Ticks, reply: Reply) -> Vec<OffsetAnswer> {
         let listed = match reply.content {
             Ok(ReplyContent::Offsets(listed)) => listed,
             Ok(_) => return vec![],
             Err(error) => {
                 self.ends_retry.plan(now());
-                if kind == EndKind::High {
+                if kind == OffsetSpec::High {
                     self.round.failed += 1;
                     self.round.last_error = Some(error.to_string());
                 }
@@ -318,7 +318,7 @@ impl Poller {
         let ends = self.cluster.ends.current();
         // An error code of a broker is an answer, too. Errors of librdkafka itself have negative codes.
         let answered = listed.iter().any(|offset| offset.result.map_or_else(|error| error as i32 > 0, |_| true));
-        if kind == EndKind::High && sent >= self.round.since {
+        if kind == OffsetSpec::High && sent >= self.round.since {
             self.round.answered += usize::from(answered);
             self.round.failed += usize::from(!answered);
         }
@@ -341,7 +341,7 @@ impl Poller {
                     }
                 });
                 // If a leader does not answer, the last known ends of its partitions stay, and become stale.
-                Some(Answer { slot: partition.slot, result })
+                Some(OffsetAnswer { slot: partition.slot, result })
             })
             .collect()
     }

@@ -7,7 +7,7 @@ use hashbrown::{Equivalent, HashMap};
 use crate::{
     model::{Millis, Name, Revision},
     store::{
-        ends::Ends,
+        ends::LogEnds,
         event::{Event, EventKind},
         group::{Commit, GroupView},
         shard::{CopiedEntry, ShardView},
@@ -169,7 +169,7 @@ impl<'a> ListingRound<'a> {
 
     /// Returns the topics of the cluster, or `None` while they are not known.
     #[must_use]
-    pub fn topics(&self) -> Option<Arc<Ends>> {
+    pub fn topics(&self) -> Option<Arc<LogEnds>> {
         topics(self.writer)
     }
 
@@ -337,7 +337,7 @@ impl KnownRows {
 }
 
 /// Returns the topics of the cluster, or `None` while they are not known.
-pub(super) fn topics(writer: &SourceWriter) -> Option<Arc<Ends>> {
+pub(super) fn topics(writer: &SourceWriter) -> Option<Arc<LogEnds>> {
     let ends = writer.cluster().ends.current();
     let is_known = ends.topics().next().is_some();
     is_known.then_some(ends)

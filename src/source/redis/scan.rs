@@ -10,7 +10,7 @@ use crate::{
         layout::{Layout, Mismatch, NewestBatches, OffsetParts, Template, Topics},
         polled::{ListingRound, Rejected},
     },
-    store::ends::Ends,
+    store::ends::LogEnds,
 };
 
 /// COUNT of a SCAN: the number of keys that the server examines per call.
@@ -40,7 +40,7 @@ pub(super) struct Scan<'a, 'b> {
     redis_type: RedisType,
     round: &'a mut ListingRound<'b>,
     /// The topics of the cluster, or `None` while they are not known.
-    topics: Option<Arc<Ends>>,
+    topics: Option<Arc<LogEnds>>,
     greatest: NewestBatches,
     /// Number of keys that a server refused to show.
     pub(super) forbidden: u64,
@@ -238,7 +238,7 @@ impl<'a, 'b> Scan<'a, 'b> {
 }
 
 /// Calls `read` with the topics of a cluster, if they are known.
-pub(super) fn with_topics<T>(ends: Option<&Ends>, read: impl FnOnce(Topics<'_>) -> T) -> T {
+pub(super) fn with_topics<T>(ends: Option<&LogEnds>, read: impl FnOnce(Topics<'_>) -> T) -> T {
     match ends {
         Some(ends) => read(Some(&|topic| ends.topic(topic).is_some())),
         None => read(None),

@@ -5,7 +5,7 @@ use crate::{
     lag::RATE_OVER,
     store::{
         cut::SourceCut,
-        ends::{EndError, EndValue, Partition, Topic},
+        ends::{EndError, LogOffsets, Partition, Topic},
     },
 };
 
@@ -16,7 +16,7 @@ pub(super) struct Row<'a> {
     topic: &'a Topic,
     number: i32,
     partition: Partition,
-    value: EndValue,
+    value: LogOffsets,
 }
 
 /// Returns an offset, or `None` for the negative value of an unknown one.

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
-    facts::{is_active, quiet},
+    facts::{is_active, ms_since_commit},
     lag::RATE_OVER,
     model::Name,
     store::{cut::SourceCut, ends::Topic},
@@ -85,8 +85,8 @@ fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
     let is_here = |cut: &&SourceCut| Arc::ptr_eq(&cut.cluster, &unit.cluster.cluster);
     for group in unit.cut.clusters.iter().filter(is_here).flat_map(SourceCut::groups) {
-        let last = group.group.entries().map(|entry| quiet(unit.cut, group, &entry)).min();
-        let has_members = unit.cut.readers_of(group).has_members();
+        let last = group.group.entries().map(|entry| ms_since_commit(unit.cut, group, &entry)).min();
+        let has_members = unit.cut.consuming_group_of(group).has_members();
         let active = is_active(has_members, last, unit.cut.settings.active_within);
         for (topic, _) in group.group.topic_counts() {
             let (groups, active_groups) = readers.entry(topic).or_default();

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 
 use super::super::event::AppliedRevisions;
 use super::{
-    DELETED_AFTER, Ends, SAMPLE_SPAN, Sample, Topic, TopicMetadata,
+    DELETED_AFTER, EndsSample, LogEnds, SAMPLE_SPAN, Topic, TopicMetadata,
     slots::Slots,
-    value::{Answer, EndKind, EndValue},
+    value::{LogOffsets, OffsetAnswer, OffsetSpec},
 };
 use crate::{
     clock::Ticks,
@@ -36,24 +36,24 @@ pub struct IdsSeen {
     pub applied: AppliedRevisions,
 }
 
-/// Publishes versions of [`Ends`].
+/// Publishes versions of [`LogEnds`].
 #[derive(Debug, Default)]
-pub struct EndsBoard {
-    current: ArcSwap<Ends>,
+pub struct LogEndsBoard {
+    current: ArcSwap<LogEnds>,
     /// Freed slots with the time. They are reused once no sample contains them.
     writer: Mutex<VecDeque<(u32, Ticks)>>,
 }
 
-impl EndsBoard {
+impl LogEndsBoard {
     /// Returns the newest version.
     #[must_use]
-    pub fn current(&self) -> Arc<Ends> {
+    pub fn current(&self) -> Arc<LogEnds> {
         self.current.load_full()
     }
 
-    fn update(&self, change: impl FnOnce(&mut Ends, &mut VecDeque<(u32, Ticks)>)) {
+    fn update(&self, change: impl FnOnce(&mut LogEnds, &mut VecDeque<(u32, Ticks)>)) {
         let mut free = self.writer.lock();
-        let mut next = Ends::clone(&self.current.load());
+        let mut next = LogEnds::clone(&self.current.load());
         change(&mut next, &mut free);
         next.version += 1;
         self.current.store(Arc::new(next));
@@ -135,7 +135,7 @@ impl EndsBoard {
     /// Drops all topics and log ends, because another Kafka cluster answers at the addresses.
     pub(in super::super) fn clear(&self) {
         self.update(|ends, free| {
-            *ends = Ends { version: ends.version, ..Ends::default() };
+            *ends = LogEnds { version: ends.version, ..LogEnds::default() };
             free.clear();
         });
     }
@@ -167,14 +167,14 @@ impl EndsBoard {
     }
 
     /// Takes over the responses to one request that was sent at `sent`. Returns whether a log was replaced.
-    pub fn observe(&self, kind: EndKind, answers: &[Answer], sent: Ticks, sent_at: Millis) -> bool {
+    pub fn observe(&self, kind: OffsetSpec, answers: &[OffsetAnswer], sent: Ticks, sent_at: Millis) -> bool {
         let mut replaced = false;
         self.update(|ends, _| {
             for answer in answers {
                 let Some(value) = ends.values.get(answer.slot as usize).filter(|value| sent >= value.since) else {
                     continue;
                 };
-                if let (EndKind::High, Ok((end, _))) = (kind, answer.result)
+                if let (OffsetSpec::High, Ok((end, _))) = (kind, answer.result)
                     && value.is_replaced_by(end)
                 {
                     replaced = true;
@@ -182,15 +182,15 @@ impl EndsBoard {
                 }
                 let Some(value) = ends.values.get_mut(answer.slot as usize) else { continue };
                 match (kind, answer.result) {
-                    (EndKind::Start, Ok((offset, _))) => value.log_start = offset,
-                    (EndKind::Stable, Ok((offset, _))) => value.last_stable = offset,
-                    (EndKind::High, Ok((offset, epoch))) => {
+                    (OffsetSpec::Start, Ok((offset, _))) => value.log_start = offset,
+                    (OffsetSpec::Stable, Ok((offset, _))) => value.last_stable = offset,
+                    (OffsetSpec::High, Ok((offset, epoch))) => {
                         if value.log_start > offset {
                             // These offsets belong to a log that no longer exists.
                             value.log_start = -1;
                             value.last_stable = -1;
                         }
-                        *value = EndValue {
+                        *value = LogOffsets {
                             log_end: offset,
                             leader_epoch: epoch,
                             observed: sent,
@@ -199,8 +199,8 @@ impl EndsBoard {
                             ..*value
                         };
                     }
-                    (EndKind::High, Err(error)) => value.error = Some(error),
-                    (EndKind::Start | EndKind::Stable, Err(_)) => {}
+                    (OffsetSpec::High, Err(error)) => value.error = Some(error),
+                    (OffsetSpec::Start | OffsetSpec::Stable, Err(_)) => {}
                 }
             }
         });
@@ -227,9 +227,9 @@ impl EndsBoard {
         self.update(|ends, _| {
             let known = || ends.values.iter().filter(|value| value.log_end >= 0);
             if let Some(taken) = known().map(|value| value.observed).max() {
-                let is_late = |value: &EndValue| taken.saturating_sub(value.observed) > LATE;
-                let end = |value: &EndValue| if is_late(value) { EndValue::UNKNOWN.log_end } else { value.log_end };
-                let sample = Sample { taken, ends: ends.values.iter().map(end).collect() };
+                let is_late = |value: &LogOffsets| taken.saturating_sub(value.observed) > LATE;
+                let end = |value: &LogOffsets| if is_late(value) { LogOffsets::UNKNOWN.log_end } else { value.log_end };
+                let sample = EndsSample { taken, ends: ends.values.iter().map(end).collect() };
                 ends.samples.pop_if(|last| last.taken >= taken);
                 ends.samples.push(Arc::new(sample));
             }
@@ -239,7 +239,7 @@ impl EndsBoard {
 }
 
 /// Drops samples older than the span, and those with neighbours that are closer together than an eighth of their age.
-fn thin(samples: &mut Vec<Arc<Sample>>, now: Ticks) {
+fn thin(samples: &mut Vec<Arc<EndsSample>>, now: Ticks) {
     samples.retain(|sample| now.saturating_sub(sample.taken) <= SAMPLE_SPAN);
     let mut index = 1_usize;
     while let (Some(before), Some(this), Some(after)) =

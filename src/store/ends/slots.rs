@@ -2,12 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{EndError, EndValue, Partition, SAMPLE_SPAN, Topic, TopicMetadata};
+use super::{EndError, LogOffsets, Partition, SAMPLE_SPAN, Topic, TopicMetadata};
 use crate::{clock::Ticks, model::Name};
 
 /// Allocates slots while a metadata response is merged.
 pub(super) struct Slots<'a> {
-    pub(super) values: &'a mut Vec<EndValue>,
+    pub(super) values: &'a mut Vec<LogOffsets>,
     pub(super) free: &'a mut VecDeque<(u32, Ticks)>,
     pub(super) now: Ticks,
     /// A time at which new partitions did not exist, if known.
@@ -57,7 +57,7 @@ impl Slots<'_> {
     }
 
     fn acquire(&mut self, absent_at: Option<Ticks>) -> u32 {
-        let unseen = EndValue { since: self.now, absent_at, ..EndValue::UNKNOWN };
+        let unseen = LogOffsets { since: self.now, absent_at, ..LogOffsets::UNKNOWN };
         let reusable = |freed: &Ticks| self.now.saturating_sub(*freed) > SAMPLE_SPAN;
         if let Some((slot, freed)) = self.free.pop_front() {
             if reusable(&freed) {
@@ -75,7 +75,7 @@ impl Slots<'_> {
     pub(super) fn release(&mut self, partitions: &[Partition]) {
         for partition in partitions {
             if let Some(value) = self.values.get_mut(partition.slot as usize) {
-                *value = EndValue::UNKNOWN;
+                *value = LogOffsets::UNKNOWN;
             }
             self.free.push_back((partition.slot, self.now));
         }

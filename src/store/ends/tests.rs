@@ -13,8 +13,8 @@ fn topic(name: &str, partitions: usize) -> TopicMetadata {
     TopicMetadata { name: name.into(), leaders: vec![Some(1); partitions] }
 }
 
-fn board(topics: &[(&str, usize)]) -> EndsBoard {
-    let board = EndsBoard::default();
+fn board(topics: &[(&str, usize)]) -> LogEndsBoard {
+    let board = LogEndsBoard::default();
     board.set_topics(topics.iter().map(|(name, partitions)| topic(name, *partitions)).collect(), 0, &BTreeMap::new());
     board
 }
@@ -46,7 +46,7 @@ fn a_topic_never_seen_is_deleted_only_for_commits_before_two_refreshes() {
 fn partitions_added_later_keep_the_values_of_the_first() {
     let board = board(&[("t", 1)]);
     let first = board.current().topic("t").unwrap().partitions[0];
-    board.observe(EndKind::High, &[Answer { slot: first.slot, result: Ok((7, 0)) }], 1, 100);
+    board.observe(OffsetSpec::High, &[OffsetAnswer { slot: first.slot, result: Ok((7, 0)) }], 1, 100);
     board.set_topics(vec![topic("t", 3)], 5, &BTreeMap::new());
     let ends = board.current();
     let partitions = &ends.topic("t").unwrap().partitions;
@@ -60,7 +60,7 @@ fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
     let board = board(&[("t", 1)]);
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
     board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
-    board.observe(EndKind::High, &[Answer { slot, result: Ok((7, 0)) }], 1, 100);
+    board.observe(OffsetSpec::High, &[OffsetAnswer { slot, result: Ok((7, 0)) }], 1, 100);
     let before = IdsSeen { asked: Some(0), applied: [(shard(3), Revision(99))].into() };
     board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &before, 9);
     let ends = board.current();
@@ -75,8 +75,13 @@ fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
 fn a_failed_question_keeps_the_last_answer() {
     let board = board(&[("t", 1)]);
     let partition = board.current().topic("t").unwrap().partitions[0];
-    board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Ok((7, 0)) }], 1, 100);
-    board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Err(EndError::Other(-1)) }], 11, 1100);
+    board.observe(OffsetSpec::High, &[OffsetAnswer { slot: partition.slot, result: Ok((7, 0)) }], 1, 100);
+    board.observe(
+        OffsetSpec::High,
+        &[OffsetAnswer { slot: partition.slot, result: Err(EndError::Other(-1)) }],
+        11,
+        1100,
+    );
     let value = board.current().value(partition);
     assert_eq!((value.log_end, value.observed, value.error), (7, 1, Some(EndError::Other(-1))));
 }
@@ -86,8 +91,8 @@ fn samples_reach_an_hour_back_and_stay_few() {
     let board = board(&[("t", 1)]);
     let partition = board.current().topic("t").unwrap().partitions[0];
     for second in 0..7200_u32 {
-        let answer = Answer { slot: partition.slot, result: Ok((i64::from(second) * 5, 0)) };
-        board.observe(EndKind::High, &[answer], second * 10, 0);
+        let answer = OffsetAnswer { slot: partition.slot, result: Ok((i64::from(second) * 5, 0)) };
+        board.observe(OffsetSpec::High, &[answer], second * 10, 0);
         board.sample(second * 10);
     }
     let ends = board.current();
@@ -114,9 +119,9 @@ fn what_was_committed_to_a_deleted_topic_is_not_of_a_later_one_of_its_name() {
 }
 
 /// Polls a partition each second; `ends` has one log end per second.
-fn poll(board: &EndsBoard, slot: u32, from: Ticks, ends: &[i64]) {
+fn poll(board: &LogEndsBoard, slot: u32, from: Ticks, ends: &[i64]) {
     for (at, end) in (from..).step_by(10).zip(ends) {
-        board.observe(EndKind::High, &[Answer { slot, result: Ok((*end, 0)) }], at, 0);
+        board.observe(OffsetSpec::High, &[OffsetAnswer { slot, result: Ok((*end, 0)) }], at, 0);
         board.sample(at);
     }
 }
@@ -136,7 +141,7 @@ fn the_samples_of_a_log_that_was_replaced_are_not_those_of_the_new_one() {
         if by_id {
             board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &IdsSeen::default(), 35);
             // The request was sent before, so the response may be of either log.
-            board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Ok((400, 0)) }], 34, 0);
+            board.observe(OffsetSpec::High, &[OffsetAnswer { slot: partition.slot, result: Ok((400, 0)) }], 34, 0);
             assert_eq!(board.current().value(partition).log_end, -1);
         }
         poll(&board, partition.slot, 40, &[33, 66, 99, 132]);
@@ -154,7 +159,8 @@ fn a_late_answer_of_a_slow_broker_brings_no_sample_of_the_old_log_into_the_new_o
     let board = board(&[("t", 1), ("quick", 1)]);
     let slot = |name: &str| board.current().topic(name).unwrap().partitions[0].slot;
     let (slow, quick) = (slot("t"), slot("quick"));
-    let answer = |slot, end, sent| board.observe(EndKind::High, &[Answer { slot, result: Ok((end, 0)) }], sent, 0);
+    let answer =
+        |slot, end, sent| board.observe(OffsetSpec::High, &[OffsetAnswer { slot, result: Ok((end, 0)) }], sent, 0);
     for at in [0, 10] {
         answer(slow, 900, at);
         answer(quick, 1, at);
@@ -210,11 +216,11 @@ fn a_partition_without_a_leader_has_an_unknown_end_until_its_next_leader_answers
     let board = board(&[("t", 2)]);
     let partition = |number: usize| board.current().topic("t").unwrap().partitions[number];
     let answer = |sent| {
-        let ends = [0, 1].map(|number| Answer { slot: partition(number).slot, result: Ok((50, 0)) });
-        board.observe(EndKind::High, &ends, sent, 100);
+        let ends = [0, 1].map(|number| OffsetAnswer { slot: partition(number).slot, result: Ok((50, 0)) });
+        board.observe(OffsetSpec::High, &ends, sent, 100);
     };
     let end = |number| match board.current().value(partition(number)) {
-        EndValue { error: Some(EndError::NoLeader), .. } => None,
+        LogOffsets { error: Some(EndError::NoLeader), .. } => None,
         value => Some(value.log_end),
     };
     let listing = |leaders: &[Option<i32>], at| {

@@ -15,7 +15,7 @@ pub enum EndError {
 
 /// Known offsets of one partition's log. -1 stands for unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndValue {
+pub struct LogOffsets {
     /// First offset of the log.
     pub log_start: i64,
     /// High watermark: the offset of the next record.
@@ -39,7 +39,7 @@ pub struct EndValue {
     pub(super) replaced_at: Option<Ticks>,
 }
 
-impl EndValue {
+impl LogOffsets {
     /// The value of a partition of which nothing is known.
     pub const UNKNOWN: Self = Self {
         log_start: -1,
@@ -62,7 +62,7 @@ impl EndValue {
 
 /// The offset to request in ListOffsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndKind {
+pub enum OffsetSpec {
     /// First offset.
     Start,
     /// High watermark.
@@ -73,7 +73,7 @@ pub enum EndKind {
 
 /// A broker's response for one partition.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub struct OffsetAnswer {
     /// Slot of the partition.
     pub slot: u32,
     /// Offset and leader epoch (-1 if unknown).
