@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use crate::{
     call,
-    freshness::Stale,
+    freshness::FreshnessError,
     sql::SqlError,
     store::{Unready, latest::SourceError},
     work::{EndReason, WorkError},
@@ -184,14 +184,14 @@ impl From<Unready> for Error {
     }
 }
 
-impl From<Stale> for Error {
-    fn from(error: Stale) -> Self {
+impl From<FreshnessError> for Error {
+    fn from(error: FreshnessError) -> Self {
         match error {
-            Stale::Unreachable(SourceError::Busy { .. }) => Self::Busy(error.to_string()),
-            Stale::Unreachable(SourceError::Unreachable { .. } | SourceError::Forbidden { .. }) => {
+            FreshnessError::Unreachable(SourceError::Busy { .. }) => Self::Busy(error.to_string()),
+            FreshnessError::Unreachable(SourceError::Unreachable { .. } | SourceError::Forbidden { .. }) => {
                 Self::Unavailable(error.to_string())
             }
-            Stale::Deadline { .. } => Self::Deadline(error.to_string()),
+            FreshnessError::Deadline { .. } => Self::Deadline(error.to_string()),
         }
     }
 }

@@ -306,7 +306,7 @@ pub fn bare_group<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
 
 /// Which of the slow sums to compute. Each takes several times as long as all others together.
 #[derive(Clone, Copy, Debug)]
-pub struct Sums {
+pub struct SlowSums {
     /// Whether to compute [`GroupFact::max_lag_seconds`].
     pub seconds: bool,
     /// Whether to compute [`GroupFact::status`].
@@ -316,12 +316,12 @@ pub struct Sums {
 /// Returns a group with all sums.
 #[must_use]
 pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
-    group_sums(cut, group, Sums { seconds: true, status: true })
+    group_sums(cut, group, SlowSums { seconds: true, status: true })
 }
 
 /// Returns a group with the requested sums; the others are as in [`bare_group`].
 #[must_use]
-pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFact<'a> {
+pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: SlowSums) -> GroupFact<'a> {
     let mut fact = bare_group(cut, group);
     let mut unknown_seconds = false;
     let deriver = Deriver::new(cut, group);

@@ -10,7 +10,7 @@ use crate::store::{Store, cluster::Cluster, latest::SourceError, source::Source}
 
 /// Why the latest offsets cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stale {
+pub enum FreshnessError {
     /// The source does not answer.
     #[error("cannot read the latest offsets: {0}")]
     Unreachable(SourceError),
@@ -27,11 +27,11 @@ pub enum Stale {
 /// Waits until every loaded cluster shows the latest offsets, at most `timeout`.
 ///
 /// # Errors
-/// [`Stale`], for the first cluster that fails.
+/// [`FreshnessError`], for the first cluster that fails.
 ///
 /// # Cancel safety
 /// Safe: no state is changed.
-pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale> {
+pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), FreshnessError> {
     let clusters = store.clusters();
     let loaded = clusters.iter().filter(|cluster| cluster.health().ready);
     try_join_all(loaded.map(|cluster| wait_for(cluster, Scope::All, timeout))).await?;
@@ -42,11 +42,11 @@ pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale>
 /// cluster's own that cannot be read now: their rows are shown as stale.
 ///
 /// # Errors
-/// [`Stale`], for the first source that fails.
+/// [`FreshnessError`], for the first source that fails.
 ///
 /// # Cancel safety
 /// As [`wait_for_all`].
-pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), Stale> {
+pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), FreshnessError> {
     let mut sources = cluster.sources();
     sources.retain(|source| {
         let health = source.health();
@@ -58,28 +58,28 @@ pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -
 /// Waits until a source shows the latest offsets, at most `timeout`.
 ///
 /// # Errors
-/// [`Stale`]
+/// [`FreshnessError`]
 ///
 /// # Cancel safety
 /// As [`wait_for_all`].
-pub async fn wait_for_source(source: &Arc<Source>, scope: &Scope, timeout: Duration) -> Result<(), Stale> {
+pub async fn wait_for_source(source: &Arc<Source>, scope: &Scope, timeout: Duration) -> Result<(), FreshnessError> {
     wait_for_sources(std::slice::from_ref(source), scope, timeout).await
 }
 
-async fn wait_for_sources(sources: &[Arc<Source>], scope: &Scope, timeout: Duration) -> Result<(), Stale> {
-    let reached = try_join_all(sources.iter().map(|source| follow(source, scope)));
+async fn wait_for_sources(sources: &[Arc<Source>], scope: &Scope, timeout: Duration) -> Result<(), FreshnessError> {
+    let reached = try_join_all(sources.iter().map(|source| wait_for_latest(source, scope)));
     match tokio::time::timeout(timeout, reached).await {
-        Ok(result) => result.map(drop).map_err(Stale::Unreachable),
+        Ok(result) => result.map(drop).map_err(FreshnessError::Unreachable),
         Err(_) => {
             let reason = sources.iter().find_map(|source| source.latest().delay_reason(scope));
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-            Err(Stale::Deadline { after: timeout, reason })
+            Err(FreshnessError::Deadline { after: timeout, reason })
         }
     }
 }
 
-async fn follow(source: &Source, scope: &Scope) -> Result<(), SourceError> {
-    for (number, revision) in source.latest().reach(scope).await? {
+async fn wait_for_latest(source: &Source, scope: &Scope) -> Result<(), SourceError> {
+    for (number, revision) in source.latest().required_revisions(scope).await? {
         if let Some(shard) = source.shard(number) {
             shard.wait_applied(revision).await;
         }

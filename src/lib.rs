@@ -11,7 +11,7 @@
 //! open transactions ───► source::kafka::overlay ► store ────────┤
 //! log ends, topic ids ─► source::kafka::poller ─► store::ends ───┘
 //! samples of commits ──► history ───────────────► store::windows, ::samples
-//!    older than an hour ► history::parquet_store ► Parquet, read back through store::older
+//!    older than an hour ► history::parquet_store ► Parquet, read back through store::history_store
 //! ```
 //!
 //! Offsets come from **sources**. Each Kafka cluster has its own source, which is a log, and may have further sources, whose

@@ -239,13 +239,13 @@ pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
 
 /// Returns a note for each loaded cluster that has no committed offsets.
 #[must_use]
-pub fn fresh(store: &Store) -> Vec<String> {
-    let is_fresh = |cluster: &&Arc<Cluster>| {
+pub fn empty_clusters(store: &Store) -> Vec<String> {
+    let is_empty = |cluster: &&Arc<Cluster>| {
         cluster.health().ready && cluster.own.shards().iter().all(|shard| shard.progress.records() == 0)
     };
     let note = |cluster: &Arc<Cluster>| format!("cluster {}: no group has committed yet", cluster.name);
     let clusters = store.clusters();
-    clusters.iter().filter(is_fresh).map(note).collect()
+    clusters.iter().filter(is_empty).map(note).collect()
 }
 
 fn describe_source(source: &Source, health: &Health) -> String {

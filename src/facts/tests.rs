@@ -52,7 +52,7 @@ fn a_consumer_that_had_no_lag_within_the_window_is_not_stopped() {
 }
 
 #[test]
-fn a_consumer_behind_a_marker_had_no_lag() {
+fn a_consumer_before_a_trailing_marker_has_no_unread_records() {
     let mut lab = lab(usize::MAX);
     lab.topics(&[("orders", 1)]);
     lab.end("orders", 0, 10);
@@ -97,7 +97,7 @@ fn a_partition_of_an_active_group_that_is_not_read_stays_stopped() {
 }
 
 #[test]
-fn what_was_seen_of_an_earlier_topic_says_nothing_of_the_present_one() {
+fn samples_of_an_earlier_topic_do_not_affect_the_current_one() {
     // The log is replaced either by a new topic id or by an end that goes back.
     for by_id in [true, false] {
         let mut lab = lab(usize::MAX);
@@ -130,7 +130,7 @@ fn what_was_seen_of_an_earlier_topic_says_nothing_of_the_present_one() {
 }
 
 #[test]
-fn a_dead_group_is_stopped_and_not_active_whatever_time_its_commits_tell() {
+fn a_dead_group_is_stopped_and_inactive_even_with_commit_times_in_the_future() {
     let day = 86_400_000;
     for ahead in [day, 365_000 * day, i64::MAX / 2] {
         for live in [true, false] {

@@ -78,7 +78,7 @@ fn a_commit_beyond_an_end_observed_after_it_is_ahead_of_the_log() {
 }
 
 #[test]
-fn lag_counts_from_the_log_start_and_loss_shows() {
+fn lag_counts_from_the_log_start_and_data_loss_is_shown() {
     let board = board();
     observe(&board, 500, 10);
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
@@ -116,7 +116,7 @@ fn commits_applied_before_the_id_changed_are_of_the_earlier_topic() {
 }
 
 #[test]
-fn unknown_ends_are_unknown_and_never_zero() {
+fn an_unknown_end_gives_an_unknown_lag_and_never_zero() {
     let ends = board().current();
     assert_eq!(lag_of(&commit(1), &ends, 10).lag, Err(LagUnknown::EndUnknown));
     assert_eq!(lag(&commit(1), None, &shard(), None, &ends, 10).lag, Err(LagUnknown::EndUnknown));
@@ -132,7 +132,7 @@ fn unknown_ends_are_unknown_and_never_zero() {
 }
 
 #[test]
-fn a_topic_that_is_gone_is_deleted_not_unknown() {
+fn the_lag_on_a_deleted_topic_has_the_reason_topic_deleted() {
     let board = board();
     for at in [0, 100, 200, 300] {
         board.set_topics(vec![], at, &std::collections::BTreeMap::new());
@@ -149,7 +149,7 @@ fn seconds_are_interpolated_between_samples() {
 }
 
 #[test]
-fn a_sample_is_as_old_as_its_question() {
+fn a_sample_has_the_time_of_its_request() {
     let board = board();
     for at in (0..=600).step_by(10) {
         observe(&board, i64::from(at), at);
@@ -164,7 +164,7 @@ fn a_sample_is_as_old_as_its_question() {
 }
 
 #[test]
-fn an_answer_that_is_late_bends_no_line() {
+fn a_late_response_does_not_distort_the_time_lag() {
     let board = LogEndsBoard::default();
     let listed = vec![TopicMetadata { name: "t".into(), leaders: vec![Some(1), Some(2)] }];
     board.set_topics(listed, 0, &std::collections::BTreeMap::new());
@@ -262,7 +262,7 @@ fn commits_that_do_not_advance_are_stalled() {
 }
 
 #[test]
-fn a_commit_that_went_back_is_a_rewind() {
+fn a_committed_offset_that_goes_back_is_a_rewind() {
     let samples: Vec<_> = (0..30).map(|at| if at < 27 { (100 + at, 10) } else { (at, 120) }).collect();
     assert_eq!(status_after(&samples), Status::Rewind);
 }
@@ -291,7 +291,7 @@ fn no_commit_for_longer_than_usual_is_stopped() {
 }
 
 #[test]
-fn a_marker_before_the_end_is_lag_but_none_in_time() {
+fn a_trailing_marker_is_lag_but_no_time_lag() {
     let board = board();
     for at in [0, 10, 20] {
         observe(&board, 500, at);
@@ -313,7 +313,7 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
 }
 
 #[test]
-fn a_commit_is_as_old_as_its_time_tells_and_at_least_as_old_as_when_it_was_seen() {
+fn the_age_of_a_commit_is_at_least_the_time_since_it_was_seen() {
     let now_at = 1_700_000_000_000;
     let day = 86_400_000;
     let quiet_of =
@@ -374,7 +374,7 @@ fn seconds_are_extrapolated_no_further_than_the_samples_can_tell() {
 }
 
 #[test]
-fn without_a_leader_the_end_is_unknown_however_new_the_last_answer_is() {
+fn without_a_leader_the_end_is_unknown_even_after_a_recent_answer() {
     let board = board();
     observe(&board, 500, 10);
     let row = commit(460);

@@ -28,7 +28,7 @@ fn uuids_print_as_kafka_prints_them() {
 }
 
 #[test]
-fn times_beyond_2262_and_no_times_are_shown_nowhere() {
+fn missing_times_and_times_beyond_2262_are_not_shown() {
     assert_eq!(nanos(1_700_000_000_000), Some(1_700_000_000_000_000_000));
     let last = i64::MAX / 1_000_000;
     assert_eq!((shown(1), shown(last)), (Some(1), Some(last)));

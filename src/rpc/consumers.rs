@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    facts::{GroupFact, Sums, bare_group, group_fact, group_sums, sorted_groups},
+    facts::{GroupFact, SlowSums, bare_group, group_fact, group_sums, sorted_groups},
     model::Name,
     store::{
         cut::{Cut, GroupCut, SourceCut},
@@ -181,7 +181,7 @@ fn key(group: &GroupCut<'_>) -> GroupKey {
 
 /// Returns the keys of all groups that the filter accepts, in order.
 fn rank(scan: &Scan, filter: &GroupFilter<'_>, order: &GroupOrder) -> Result<Vec<GroupKey>, EndReason> {
-    let sums = Sums { seconds: order.needs_seconds(), status: order.needs_status() || filter.needs_status() };
+    let sums = SlowSums { seconds: order.needs_seconds(), status: order.needs_status() || filter.needs_status() };
     let needs_facts = filter.needs_facts() || !order.is_default();
     let mut found = vec![];
     for cluster in &scan.clusters {

@@ -246,7 +246,7 @@ impl<L: Listing> Source for PolledSource<L> {
 }
 
 impl LatestOffsets for ListingRequester {
-    fn reach<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
+    fn required_revisions<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async move {
             let (sender, answer) = oneshot::channel();
             let failed = |reason: &str| SourceError::Unreachable { reason: reason.to_owned() };

@@ -8,7 +8,7 @@ use itertools::Itertools as _;
 use regex::Regex;
 
 use crate::{
-    freshness::Stale,
+    freshness::FreshnessError,
     store::Unready,
     work::{EndReason, WorkError},
 };
@@ -52,7 +52,7 @@ pub enum SqlError {
     Unready(#[from] Unready),
     /// The latest data was requested and is not available in time.
     #[error(transparent)]
-    Stale(#[from] Stale),
+    Stale(#[from] FreshnessError),
     /// The server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,

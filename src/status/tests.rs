@@ -7,7 +7,7 @@ use crate::{
 };
 
 #[test]
-fn a_cluster_whose_log_was_not_found_yet_is_awaited_and_says_so() {
+fn an_unanswered_cluster_is_awaited_with_the_reason() {
     let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
     let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
     let clock = Clock::manual(0);

@@ -14,7 +14,7 @@ pub trait LatestOffsets: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`SourceError`], if the source does not answer.
-    fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>>;
+    fn required_revisions<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>>;
 
     /// Returns what delays readers of the latest offsets, as a text for them.
     fn delay_reason(&self, _scope: &Scope) -> Option<String> {

@@ -229,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_takes_eight_bytes() {
+    fn a_retained_mark_takes_eight_bytes() {
         assert_eq!(size_of::<RetainedMark>(), 8);
     }
 
     #[test]
-    fn what_nobody_reads_is_changed_in_place_and_not_counted() {
+    fn an_unpinned_version_is_changed_in_place_and_not_counted() {
         let (mut version, pins) = (text(10), Arc::default());
         let place = Arc::as_ptr(&version);
         make_mut(&mut version, &pins).text.push('y');
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_version_counts_until_its_last_reader_lets_go() {
+    fn an_old_version_counts_until_its_last_reader_drops_it() {
         let (mut version, pins) = (text(100), Arc::default());
         let (first, second) = (Arc::clone(&version), Arc::clone(&version));
         make_mut(&mut version, &pins).text.push('y');
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_cap_the_reader_that_retains_the_most_is_ended_and_no_other() {
+    fn beyond_the_cap_only_the_reader_that_retains_the_most_is_cancelled() {
         let pins = Arc::new(Pins::default());
         pins.set_cap(3 * BARE);
         let endless = || CancelHandle::within(Duration::MAX);

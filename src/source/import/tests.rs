@@ -63,7 +63,7 @@ impl Lab {
     /// Waits until the current content of the file is applied.
     async fn wait_until_read(&self) -> Result<(), SourceError> {
         let source = self.writer.source();
-        for (number, revision) in source.latest().reach(&Scope::All).await? {
+        for (number, revision) in source.latest().required_revisions(&Scope::All).await? {
             source.shard(number).unwrap().wait_applied(revision).await;
         }
         Ok(())

@@ -92,7 +92,7 @@ impl Requests {
 pub(super) struct LatestOfAdmin(pub(super) Arc<Requests>);
 
 impl LatestOffsets for LatestOfAdmin {
-    fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
+    fn required_revisions<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async move {
             let group = match scope {
                 Scope::Key(group, ..) => Some(Name::clone(group)),

@@ -264,7 +264,7 @@ fn shards_in_scope(source: &Source, scope: &Scope) -> Vec<Arc<Shard>> {
 }
 
 impl LatestOffsets for LatestOfLog {
-    fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
+    fn required_revisions<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async move { Ok(self.0.reach(scope).await?) }.boxed()
     }
 

@@ -233,9 +233,9 @@ async fn a_latest_request_waits_for_a_listing_that_began_after_it() {
     let token = stop.clone();
     let reading = std::thread::spawn(move || Box::new(polled).run(writer, &token));
     let source = cluster.source("redis").unwrap();
-    source.latest().reach(&Scope::All).await.unwrap();
+    source.latest().required_revisions(&Scope::All).await.unwrap();
     *listing.0.lock() = Some(Answer::Complete(content(&[("g", 0, 2)])));
-    for (number, revision) in source.latest().reach(&Scope::All).await.unwrap() {
+    for (number, revision) in source.latest().required_revisions(&Scope::All).await.unwrap() {
         source.shard(number).unwrap().wait_applied(revision).await;
     }
     let found = source.shard_of_group("g").unwrap().get("g", "t", 0).unwrap();
@@ -245,7 +245,7 @@ async fn a_latest_request_waits_for_a_listing_that_began_after_it() {
     assert_eq!(sources, ["kafka", "redis"]);
     stop.cancel();
     reading.join().unwrap().unwrap();
-    assert!(source.latest().reach(&Scope::All).await.is_err(), "the source is no longer read");
+    assert!(source.latest().required_revisions(&Scope::All).await.is_err(), "the source is no longer read");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
-    facts::{GroupFact, Sums, bare_group, coordinator, group_sums},
+    facts::{GroupFact, SlowSums, bare_group, coordinator, group_sums},
     store::membership::Membership,
 };
 
@@ -68,7 +68,7 @@ impl Table for Groups {
     }
 
     fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(GroupFact<'a>) -> Flow) -> Flow {
-        let sums = Sums { seconds: predicate.needs(&["max_lag_seconds"]), status: predicate.needs(&["status"]) };
+        let sums = SlowSums { seconds: predicate.needs(&["max_lag_seconds"]), status: predicate.needs(&["status"]) };
         let all = predicate.needs(&SUMS);
         let fact = move |group| if all { group_sums(unit.cut, group, sums) } else { bare_group(unit.cut, group) };
         unit.group.into_iter().map(fact).try_for_each(take)

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_group_is_known_by_the_shards_that_hold_it_and_forgotten_with_the_last() {
+fn a_group_is_indexed_by_its_shards_and_removed_with_the_last() {
     let copies = Copies::default();
     let group = Name::from("g");
     assert!(!copies.of("g").contains(1));
@@ -17,6 +17,6 @@ fn a_group_is_known_by_the_shards_that_hold_it_and_forgotten_with_the_last() {
 }
 
 #[test]
-fn an_entry_takes_two_words_beside_the_name() {
+fn an_entry_takes_two_words_in_addition_to_the_name() {
     assert_eq!(size_of::<Epochs>(), 16);
 }

@@ -56,7 +56,7 @@ fn partitions_added_later_keep_the_values_of_the_first() {
 }
 
 #[test]
-fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
+fn a_new_topic_id_resets_the_ends_and_keeps_the_applied_revisions() {
     let board = board(&[("t", 1)]);
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
     board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
@@ -72,7 +72,7 @@ fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
 }
 
 #[test]
-fn a_failed_question_keeps_the_last_answer() {
+fn a_failed_request_keeps_the_last_log_end() {
     let board = board(&[("t", 1)]);
     let partition = board.current().topic("t").unwrap().partitions[0];
     board.observe(OffsetSpec::High, &[OffsetAnswer { slot: partition.slot, result: Ok((7, 0)) }], 1, 100);
@@ -103,7 +103,7 @@ fn samples_reach_an_hour_back_and_stay_few() {
 }
 
 #[test]
-fn what_was_committed_to_a_deleted_topic_is_not_of_a_later_one_of_its_name() {
+fn commits_to_a_deleted_topic_do_not_belong_to_a_later_topic_of_its_name() {
     let board = board(&[("t", 1)]);
     board.set_topics(vec![], 50, &[(shard(7), Revision(10))].into());
     board.set_topics(vec![], 160, &[(shard(7), Revision(20))].into());
@@ -155,7 +155,7 @@ fn the_samples_of_a_log_that_was_replaced_are_not_those_of_the_new_one() {
 }
 
 #[test]
-fn a_late_answer_of_a_slow_broker_brings_no_sample_of_the_old_log_into_the_new_one() {
+fn a_late_response_adds_no_sample_of_the_old_log_to_the_new_one() {
     let board = board(&[("t", 1), ("quick", 1)]);
     let slot = |name: &str| board.current().topic(name).unwrap().partitions[0].slot;
     let (slow, quick) = (slot("t"), slot("quick"));
@@ -180,7 +180,7 @@ fn a_late_answer_of_a_slow_broker_brings_no_sample_of_the_old_log_into_the_new_o
 }
 
 #[test]
-fn a_topic_that_is_listed_again_may_be_another() {
+fn a_topic_that_is_listed_again_may_have_been_recreated() {
     let board = board(&[("known", 1), ("unknown", 1)]);
     let partition = |name: &str| board.current().topic(name).unwrap().partitions[0];
     board.set_ids(&[("known".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
@@ -198,7 +198,7 @@ fn a_topic_that_is_listed_again_may_be_another() {
 }
 
 #[test]
-fn a_new_log_is_younger_than_the_last_listing_without_it() {
+fn a_new_log_is_younger_than_the_last_list_without_it() {
     let board = board(&[("t", 1)]);
     board.set_topics(vec![topic("t", 2), topic("new", 1)], 70, &BTreeMap::new());
     let ends = board.current();

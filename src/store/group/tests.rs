@@ -59,7 +59,7 @@ fn a_pinned_view_does_not_move() {
 }
 
 #[test]
-fn commits_and_removals_in_any_order_leave_what_a_map_would() {
+fn commits_and_removals_in_any_order_match_a_map() {
     let (mut group, context) = (Owned::new(), ShardContext::default());
     let mut expected = BTreeMap::new();
     let mut state = 42_u64;
@@ -89,7 +89,7 @@ fn commits_and_removals_in_any_order_leave_what_a_map_would() {
 }
 
 #[test]
-fn the_usual_interval_settles_on_that_of_the_commits() {
+fn the_usual_interval_converges_to_that_of_the_commits() {
     let (mut group, context) = (Owned::new(), ShardContext::default());
     for hour in 0..10 {
         group.group(&context).commit(("t", 0), &commit(hour * 3_600_000), seen(hour), |name| name.into());
@@ -99,7 +99,7 @@ fn the_usual_interval_settles_on_that_of_the_commits() {
 }
 
 #[test]
-fn a_group_is_found_alike_with_few_rows_and_with_many() {
+fn rows_are_found_in_small_and_large_groups() {
     let (mut group, context) = (Owned::new(), ShardContext::default());
     for count in 0..200 {
         let topic = format!("t{}", count % 20);
@@ -119,7 +119,7 @@ fn a_group_is_found_alike_with_few_rows_and_with_many() {
 }
 
 #[test]
-fn parts_of_a_large_group_give_each_offset_once() {
+fn parts_of_a_large_group_contain_each_offset_once() {
     let (mut group, context) = (Owned::new(), ShardContext::default());
     let rows = 3 * CHUNK_ROWS + 17;
     for partition in 0..i32::try_from(rows).unwrap() {

@@ -8,7 +8,7 @@ fn the_same_text_is_the_same_name() {
 }
 
 #[test]
-fn names_that_nobody_uses_are_released() {
+fn unused_names_are_released() {
     let names = NameInterner::default();
     let kept = names.intern("kept");
     for number in 0..100_000 {

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_log_that_ends_before_the_target_was_cut_if_it_was_asked_for_later() {
+fn a_later_end_below_the_target_means_truncation() {
     let progress = Progress::default();
     assert!(!progress.is_beyond(0, 9), "no target was captured");
     progress.set_load(0, 100, 5);

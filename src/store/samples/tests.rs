@@ -14,7 +14,7 @@ fn history_stays_in_order_when_the_clock_goes_back() {
 }
 
 #[test]
-fn the_oldest_go_first_when_there_are_too_many_bytes() {
+fn the_oldest_samples_are_dropped_first() {
     let mut samples = Samples::default();
     for ticks in 0..100 {
         samples.push(SampleTime { ticks, at: i64::from(ticks) });

@@ -46,7 +46,7 @@ fn the_last_record_wins_even_if_its_offset_is_lower() {
 }
 
 #[test]
-fn a_record_below_one_that_was_applied_never_moves_a_key_back() {
+fn a_record_below_an_applied_revision_never_moves_a_key_back() {
     for live_from in [0, i64::MAX] {
         let shard = shard();
         let all = [commit(0, "g", 0, 1), commit(1, "h", 0, 1), commit(2, "g", 0, 2), delete(3, "h", 0)];
@@ -120,7 +120,7 @@ fn a_membership_tombstone_leaves_the_offsets() {
 }
 
 #[test]
-fn many_groups_come_and_go_and_views_stay_sorted() {
+fn views_stay_sorted_while_groups_are_added_and_removed() {
     let shard = shard();
     let ids: Vec<String> = (0..500).map(|number| format!("g{number}")).collect();
     for (at, id) in (0..).zip(&ids) {
@@ -140,7 +140,7 @@ fn many_groups_come_and_go_and_views_stay_sorted() {
 }
 
 #[test]
-fn strays_are_looked_for_once_per_number_of_shards() {
+fn misplaced_groups_are_computed_once_per_number_of_shards() {
     let shard = shard();
     let is_home = |of: i32| move |hash: i32| hash.rem_euclid(of) == 0;
     let home = |id: &str, of| is_home(of)(java_hash(id));
@@ -162,7 +162,7 @@ fn strays_are_looked_for_once_per_number_of_shards() {
 }
 
 #[test]
-fn replayed_commits_are_no_news() {
+fn replayed_commits_are_not_reported() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 9), commit(1, "g", 0, 5), commit(2, "g", 0, 6)], Revision(2));
     let events: Vec<_> = shard.pin().commits.iter().map(|event| event.revision.0).collect();
@@ -202,7 +202,7 @@ fn logged(shard: &Shard, group: &str) -> Option<(i64, i64)> {
 }
 
 #[test]
-fn what_was_shown_early_does_not_jump_back_when_the_reader_comes_to_it() {
+fn an_overlay_entry_does_not_jump_back_when_the_reader_reaches_it() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     shard.set_applied(Revision(1));
@@ -222,7 +222,7 @@ fn what_was_shown_early_does_not_jump_back_when_the_reader_comes_to_it() {
 }
 
 #[test]
-fn a_record_that_never_came_leaves_what_the_log_says() {
+fn an_aborted_record_restores_the_value_of_the_log() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1), commit(1, "untouched", 0, 1)], Revision(0));
     shard.set_applied(Revision(2));
@@ -240,7 +240,7 @@ fn a_record_that_never_came_leaves_what_the_log_says() {
 }
 
 #[test]
-fn a_deletion_shown_early_is_not_undone_by_older_commits() {
+fn a_deletion_in_the_overlay_is_not_undone_by_older_commits() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     shard.set_applied(Revision(1));
@@ -253,7 +253,7 @@ fn a_deletion_shown_early_is_not_undone_by_older_commits() {
 }
 
 #[test]
-fn a_later_answer_replaces_what_was_shown_early() {
+fn a_later_answer_replaces_the_overlay_entry() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     shard.set_applied(Revision(1));
@@ -266,7 +266,7 @@ fn a_later_answer_replaces_what_was_shown_early() {
 }
 
 #[test]
-fn what_the_reader_has_read_is_not_shown_early() {
+fn a_record_that_the_reader_has_passed_is_not_shown_early() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1), commit(5, "g", 0, 2)], Revision(0));
     assert!(!shard.show_early(&commit(4, "g", 0, 9)));
@@ -303,7 +303,7 @@ fn a_change_out_of_the_order_of_the_log_needs_a_full_resync() {
 }
 
 #[test]
-fn what_only_a_pin_holds_is_counted_until_it_is_gone() {
+fn retained_bytes_are_counted_until_the_pin_is_dropped() {
     let shard = shard();
     let all: Vec<_> = (0..3000).map(|partition| commit(partition.into(), "g", partition, 1)).collect();
     shard.apply(&all, Revision(0));
@@ -325,7 +325,7 @@ fn what_only_a_pin_holds_is_counted_until_it_is_gone() {
 }
 
 #[test]
-fn a_shard_that_is_gone_is_all_its_readers() {
+fn a_dropped_shard_is_retained_by_its_readers_alone() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1), commit(1, "h", 0, 1)], Revision(0));
     let (view, pins) = (shard.pin(), Arc::clone(&shard.context.pins));
@@ -339,7 +339,7 @@ fn a_shard_that_is_gone_is_all_its_readers() {
 }
 
 #[test]
-fn a_view_is_given_again_until_something_is_written() {
+fn a_view_is_shared_until_the_next_write() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     let first = shard.pin();
@@ -353,7 +353,7 @@ fn a_view_is_given_again_until_something_is_written() {
 }
 
 #[test]
-fn a_view_that_nobody_reads_makes_no_copies() {
+fn an_unpinned_view_causes_no_copies() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     let group = |shard: &Shard| Arc::as_ptr(&shard.group("g").unwrap());

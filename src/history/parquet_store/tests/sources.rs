@@ -142,7 +142,7 @@ fn a_file_without_the_source_column_belongs_to_the_cluster() {
 struct Silent;
 
 impl LatestOffsets for Silent {
-    fn reach<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
+    fn required_revisions<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async { Ok(vec![]) }.boxed()
     }
 }

@@ -6,7 +6,7 @@ fn hash_of(index: &u32) -> u64 {
 }
 
 #[test]
-fn places_are_found_beyond_what_two_bytes_hold_and_removed_ones_are_not() {
+fn indexes_beyond_two_bytes_are_found_and_removed_ones_are_not() {
     const ALL: u32 = 70_000;
     let mut indexes = IndexTable::default();
     let find = |indexes: &IndexTable, index: u32| indexes.find(hash_of(&index), |other| *other == index);

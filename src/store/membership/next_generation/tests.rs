@@ -39,7 +39,7 @@ fn topic(partitions: &[i32]) -> Vec<Assigned> {
 }
 
 #[test]
-fn a_consumer_group_goes_through_the_states_that_its_broker_derives() {
+fn a_consumer_group_has_the_states_that_its_broker_derives() {
     let mut members = Members::default();
     apply(&mut members, 1, "000300026731", Some(EPOCH_5));
     assert_eq!(state(&members), "Empty");
@@ -77,7 +77,7 @@ fn a_consumer_group_goes_through_the_states_that_its_broker_derives() {
 }
 
 #[test]
-fn tombstones_remove_what_they_name_and_the_groups_removes_the_rest() {
+fn a_tombstone_removes_its_record_and_that_of_the_group_removes_all() {
     let mut members = Members::default();
     for key in ["00080002673100026d31", "00070002673100026d31", "00050002673100026d31", "000600026731", "000300026731"]
     {
@@ -101,7 +101,7 @@ fn tombstones_remove_what_they_name_and_the_groups_removes_the_rest() {
 }
 
 #[test]
-fn a_regular_expression_subscribes_to_the_topics_that_it_found() {
+fn a_regular_expression_subscribes_to_the_topics_that_match() {
     let mut members = Members::default();
     // The member subscribes to no topics by name, and to the regular expression "t.*".
     apply(&mut members, 1, "00050002673100026d31", Some("0000000372310263032f680104742e2a000493e008756e69666f726d00"));
@@ -113,7 +113,7 @@ fn a_regular_expression_subscribes_to_the_topics_that_it_found() {
 }
 
 #[test]
-fn a_group_that_changes_its_kind_is_what_its_newest_group_record_says() {
+fn the_newest_group_record_determines_the_protocol() {
     let classic = |revision| {
         let value = crate::decode::schema::GroupMetadataValue { protocol_type: "consumer", ..Default::default() };
         Some(Arc::new(classic::membership(&value, Revision(revision), &name)))
@@ -135,7 +135,7 @@ fn a_group_that_changes_its_kind_is_what_its_newest_group_record_says() {
 }
 
 #[test]
-fn a_share_group_with_members_is_stable_and_tells_its_topics_names() {
+fn a_share_group_with_members_is_stable_and_has_topic_names() {
     let mut members = Members::default();
     // Kafka 4.0 wrote no hash.
     apply(&mut members, 1, "000b00026731", Some(EPOCH_5));

@@ -19,7 +19,7 @@ fn read(run: &Run) -> Vec<(SampleNumber, u32, i64)> {
 
 proptest! {
     #[test]
-    fn every_change_is_read_as_it_was_written(frames in frames()) {
+    fn every_change_survives_a_round_trip(frames in frames()) {
         let (mut run, mut written, mut index) = (Run::default(), vec![], 0);
         for (gap, changes) in frames {
             index += gap;
@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn every_number_is_read_as_it_was_written(value in any::<i64>()) {
+    fn every_number_survives_a_round_trip(value in any::<i64>()) {
         let mut bytes = vec![];
         write_varint(zigzag(value), &mut bytes);
         let mut bytes = bytes.iter();
@@ -41,7 +41,7 @@ proptest! {
 }
 
 #[test]
-fn the_ends_of_the_range_are_read_as_they_were_written() {
+fn extreme_values_survive_a_round_trip() {
     for value in [0, -1, 1, 63, 64, -64, -65, i64::MIN, i64::MAX] {
         let mut run = Run::default();
         run.push(7, vec![(0, value), (u32::MAX - 1, i64::MAX)]);

@@ -34,7 +34,7 @@ fn a_key_that_does_not_change_has_no_line() {
 }
 
 #[test]
-fn a_key_that_went_and_came_again_was_not_there_in_between() {
+fn a_key_that_was_deleted_and_created_again_has_two_lines() {
     let mut series = Series::default();
     let seen = [Some(1), Some(2), None, None, Some(9), Some(9)];
     for (index, pair) in (2..).zip(seen.windows(2)) {
@@ -47,7 +47,7 @@ fn a_key_that_went_and_came_again_was_not_there_in_between() {
 }
 
 #[test]
-fn a_log_made_anew_is_another_line() {
+fn a_new_log_is_another_line() {
     let series = write(Series::default(), 2, &[Some(10)], &[Some(20)]);
     let mut writer = SeriesWriter::new(Some(&Arc::new(series)), 3, true);
     writer.record_new_log((&name(), 0), 4, None);
@@ -57,7 +57,7 @@ fn a_log_made_anew_is_another_line() {
 }
 
 #[test]
-fn what_is_older_than_the_floor_takes_no_memory() {
+fn samples_before_the_floor_take_no_memory() {
     let mut series = Series::default();
     for index in 1..10_000_u32 {
         let value = |index: u32| Some(i64::from(index) * 100 + i64::from(index % 7));
@@ -72,7 +72,7 @@ fn what_is_older_than_the_floor_takes_no_memory() {
 }
 
 #[test]
-fn topics_that_nobody_commits_to_any_more_are_let_go() {
+fn topics_without_commits_are_dropped() {
     let mut series = Series::default();
     for index in 1..1000_u32 {
         let mut writer = SeriesWriter::new(Some(&Arc::new(series)), index, true);

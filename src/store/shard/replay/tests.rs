@@ -83,7 +83,7 @@ fn contents(groups: &Groups) -> Contents {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_load_leaves_what_the_same_commits_one_by_one_leave(steps in prop::collection::vec(step(), 1..40), run in 1..300_usize) {
+    fn a_load_has_the_same_result_as_single_commits(steps in prop::collection::vec(step(), 1..40), run in 1..300_usize) {
         let (loaded, live) = (shard(), shard());
         let all = events(&steps);
         all.iter().for_each(|event| live.apply(std::slice::from_ref(event), Revision(0)));

@@ -16,7 +16,7 @@ use crate::{
 struct Silent;
 
 impl LatestOffsets for Silent {
-    fn reach<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
+    fn required_revisions<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async { Ok(vec![]) }.boxed()
     }
 }
@@ -27,7 +27,7 @@ fn source(clock: &Clock) -> Source {
 }
 
 #[test]
-fn a_missing_right_makes_a_cluster_stale_and_not_ready_whatever_brokers_answer() {
+fn a_missing_right_makes_a_cluster_stale_and_not_ready() {
     let clock = Clock::manual(5);
     let source = source(&clock);
     source.succeeded(&clock);
@@ -52,7 +52,7 @@ fn a_missing_right_makes_a_cluster_stale_and_not_ready_whatever_brokers_answer()
 }
 
 #[test]
-fn a_part_neither_clears_nor_replaces_the_error_of_another() {
+fn a_task_neither_clears_nor_replaces_the_fault_of_another() {
     let clock = Clock::manual(5);
     let source = source(&clock);
     let shown = || source.health().last_error.clone();
@@ -73,7 +73,7 @@ fn a_part_neither_clears_nor_replaces_the_error_of_another() {
 }
 
 #[test]
-fn a_source_with_another_way_stays_ready_and_stale_until_that_way_is_loaded() {
+fn a_source_with_another_mode_stays_ready_and_stale_until_that_mode_is_loaded() {
     let clock = Clock::manual(5);
     let source = source(&clock);
     source.succeeded(&clock);
