@@ -58,13 +58,13 @@ impl<'a> Fact<'a> {
     #[inline]
     fn find_lag(&self) -> Lag {
         let Entry { row, extras, .. } = self.entry;
-        lag::lag(row, extras, &self.group.shard.key, self.topic, &self.group.cluster.ends, self.cut.taken)
+        lag::lag(row, extras, &self.group.shard.key, self.topic, &self.group.source.ends, self.cut.taken)
     }
 
     /// Returns the estimated age of the oldest unread record, in seconds.
     #[must_use]
     pub fn lag_seconds(&self) -> Option<f64> {
-        self.lag().seconds(&self.group.cluster.ends, self.cut.taken)
+        self.lag().seconds(&self.group.source.ends, self.cut.taken)
     }
 
     /// Returns the status of the partition.
@@ -75,7 +75,7 @@ impl<'a> Fact<'a> {
 
     fn status_of(&self, lag: &Lag) -> Status {
         let Cut { taken, taken_at, settings, .. } = self.cut;
-        let ends = &self.group.cluster.ends;
+        let ends = &self.group.source.ends;
         let context = StatusContext {
             ends,
             window: settings.window,
@@ -115,7 +115,7 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub fn produce_rate(&self) -> Option<f64> {
         let partition = *self.topic?.partitions.get(usize::try_from(self.entry.row.partition).ok()?)?;
-        self.group.cluster.ends.produce_rate(partition, RATE_OVER)
+        self.group.source.ends.produce_rate(partition, RATE_OVER)
     }
 
     /// Returns the seconds until the lag is 0, at the current rates. `None` if a rate is unknown, or the lag does not
@@ -143,7 +143,7 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub fn owner_source(&self) -> Option<&'a Name> {
         let is_lent = !std::ptr::eq(self.consumers, &**self.group.group);
-        (is_lent && self.owner().is_some()).then(|| &self.group.cluster.cluster.own.id.name)
+        (is_lent && self.owner().is_some()).then(|| &self.group.source.cluster.own.id.name)
     }
 }
 
@@ -182,8 +182,8 @@ impl<'a> Deriver<'a> {
     #[must_use]
     pub fn new(cut: &'a Cut, group: GroupCut<'a>) -> Self {
         let names = group.group.topic_names();
-        let topics = names.map(|name| group.cluster.ends.topic(name).map(|topic| &**topic)).collect();
-        let (consumers, windows) = (cut.consuming_group_of(group), group.cluster.windows.group(&group.group.id));
+        let topics = names.map(|name| group.source.ends.topic(name).map(|topic| &**topic)).collect();
+        let (consumers, windows) = (cut.consuming_group_of(group), group.source.windows.group(&group.group.id));
         Self { cut, group, consumers, topics, windows }
     }
 
@@ -216,7 +216,7 @@ pub fn sorted_facts<'a>(cut: &'a Cut, group: GroupCut<'a>) -> Vec<Fact<'a>> {
 /// Returns the broker id of a group's coordinator: the leader of the group's partition of `__consumer_offsets`.
 #[must_use]
 pub fn coordinator(group: GroupCut<'_>) -> Option<i32> {
-    let log = group.cluster.ends.topic(OFFSETS_TOPIC)?;
+    let log = group.source.ends.topic(OFFSETS_TOPIC)?;
     log.partitions.get(usize::try_from(group.shard.key.partition()?).ok()?)?.leader
 }
 
@@ -289,7 +289,7 @@ pub fn bare_group<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
             Some(membership) if !membership.are_members_known => None,
             Some(membership) => Some(count(membership.members.len())),
             // A store that keeps only offsets may not know members.
-            None => group.cluster.is_own().then_some(0),
+            None => group.source.is_own().then_some(0),
         },
         topics: count(group.group.topic_counts().count()),
         partitions: count(group.group.len()),
@@ -328,7 +328,7 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: SlowSums) -> Grou
     let add = |position, entry: Entry<'a>| {
         let each = deriver.fact(position, entry);
         let lag = each.find_lag();
-        let seconds = sums.seconds.then(|| lag.seconds(&group.cluster.ends, cut.taken)).flatten();
+        let seconds = sums.seconds.then(|| lag.seconds(&group.source.ends, cut.taken)).flatten();
         match lag.lag {
             Ok(lag) => {
                 unknown_seconds |= lag > 0 && seconds.is_none();
@@ -373,7 +373,7 @@ pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<I
     let groups = move |cluster: &'a SourceCut| -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
         let first = if *begun == *cluster.cluster.name { first.as_str() } else { "" };
         let of_cluster = |other: &&SourceCut| Arc::ptr_eq(&other.cluster, &cluster.cluster);
-        let mut sources: Vec<&SourceCut> = cut.clusters.iter().filter(of_cluster).collect();
+        let mut sources: Vec<&SourceCut> = cut.sources.iter().filter(of_cluster).collect();
         if let [only] = *sources {
             return only.groups_from(first);
         }

@@ -300,7 +300,7 @@ impl Store {
             "" => self.clusters(),
             name => Arc::new(vec![self.cluster(name)?]),
         };
-        let (mut clusters, mut unloaded, mut unready) = (vec![], vec![], None);
+        let (mut sources, mut unloaded, mut unready) = (vec![], vec![], None);
         for cluster in &*wanted {
             if let Err(error) = self.check_loaded(cluster) {
                 unready.get_or_insert(error);
@@ -309,15 +309,15 @@ impl Store {
                 // Each source is checked on its own: other stores are shown while the cluster's own source loads,
                 // and the other way round.
                 let is_shown = allow_partial || source.health().ready;
-                if is_shown { &mut clusters } else { &mut unloaded }.push(pin(cluster, &source));
+                if is_shown { &mut sources } else { &mut unloaded }.push(pin(cluster, &source));
             }
         }
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
         let id = self.snapshot_id(taken_at);
-        let unready = unready.filter(|_| clusters.is_empty() && !allow_partial);
+        let unready = unready.filter(|_| sources.is_empty() && !allow_partial);
         let (started_at, retained_bytes, work) = (self.started_at, self.pins.bytes(), self.work.status());
         let (settings, config) = (self.settings, self.config());
-        Ok(Cut { id, taken_at, taken, settings, config, started_at, retained_bytes, work, clusters, unloaded, unready })
+        Ok(Cut { id, taken_at, taken, settings, config, started_at, retained_bytes, work, sources, unloaded, unready })
     }
 
     /// Pins the same cut as [`Store::cut`] for work that `cancel` can end.

@@ -21,7 +21,7 @@ impl Lab {
 
     fn status(&self, group: &str) -> Status {
         let cut = self.store.cut("", false).unwrap();
-        group_fact(&cut, cut.clusters[0].group(group).unwrap()).status
+        group_fact(&cut, cut.sources[0].group(group).unwrap()).status
     }
 
     /// Returns the status changes that the sampler recorded.
@@ -120,7 +120,7 @@ fn samples_of_an_earlier_topic_do_not_affect_the_current_one() {
             lab.poll(round * 330);
         }
         let cut = lab.store.cut("", false).unwrap();
-        let fact = &sorted_facts(&cut, cut.clusters[0].group("g").unwrap())[0];
+        let fact = &sorted_facts(&cut, cut.sources[0].group("g").unwrap())[0];
         let seconds = fact.lag_seconds().unwrap();
         assert!(seconds <= 30.0, "{seconds}");
         let (produced, consumed) = (fact.produce_rate().unwrap(), fact.consume_rate().unwrap());
@@ -146,7 +146,7 @@ fn a_dead_group_is_stopped_and_inactive_even_with_commit_times_in_the_future() {
             (0..2 * WINDOW).for_each(|_| lab.poll(100));
             assert_eq!(lab.status("g"), Status::Stopped, "{ahead} ms ahead, live: {live}");
             let cut = lab.store.cut("", false).unwrap();
-            let fact = group_fact(&cut, cut.clusters[0].group("g").unwrap());
+            let fact = group_fact(&cut, cut.sources[0].group("g").unwrap());
             assert!(!fact.active, "{ahead} ms ahead, live: {live}");
             assert_eq!(fact.last_committed_at.is_some(), ahead == day);
         }

@@ -278,7 +278,7 @@ impl<'a> MemoryReader<'a> {
 /// Returns the current offsets of a group, as of the newest sample. They are the values at all samples of the keys
 /// without a line.
 fn current_offsets(group: GroupCut<'_>, newest: Ticks) -> impl Iterator<Item = (&Name, i32, i64)> {
-    let windows = group.cluster.windows.group(&group.group.id);
+    let windows = group.source.windows.group(&group.group.id);
     let is_live = group.group.live_commits > 0;
     group.group.entries().enumerate().filter_map(move |(position, entry)| {
         let value = match windows.and_then(|windows| windows.get(position, &entry)) {

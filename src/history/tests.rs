@@ -135,10 +135,10 @@ impl Lab {
         get: impl Fn(crate::store::history_store::Point) -> T,
     ) -> Vec<Option<T>> {
         let cut = self.store.cut("", false).unwrap();
-        let mut reader = MemoryReader::new(&cut.clusters[0], 0, Bounds::default());
+        let mut reader = MemoryReader::new(&cut.sources[0], 0, Bounds::default());
         reader.begin_group(&group.into(), |topic, partition| (topic, partition) == key).unwrap();
         let keys = reader.next_keys().unwrap();
-        let samples = &cut.clusters[0].samples;
+        let samples = &cut.sources[0].samples;
         let values = |key: &in_memory::MemoryKey| samples.times().map(|(index, _)| key.at(index).map(&get)).collect();
         keys.first().map(values).unwrap_or_default()
     }
@@ -177,7 +177,7 @@ fn samples_of_a_deleted_key_remain_until_they_expire() {
     lab.sample();
     assert_eq!(lab.committed("g", KEY), [Some(5), Some(6), None]);
     let cut = lab.store.cut("", false).unwrap();
-    assert_eq!(MemoryReader::new(&cut.clusters[0], 0, Bounds::default()).groups(|_| true), [Name::from("g")]);
+    assert_eq!(MemoryReader::new(&cut.sources[0], 0, Bounds::default()).groups(|_| true), [Name::from("g")]);
     drop(cut);
     (0..361).for_each(|_| lab.sample());
     let samples = lab.cluster().own.samples.current();

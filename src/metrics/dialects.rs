@@ -80,11 +80,11 @@ fn name(cluster: &SourceCut) -> Text<'_> {
 }
 
 fn cluster_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
-    name(fact.group().cluster)
+    name(fact.group().source)
 }
 
 fn source_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
-    Cow::Borrowed(&fact.group().cluster.source.id.name)
+    Cow::Borrowed(&fact.group().source.source.id.name)
 }
 
 fn group_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {

@@ -189,7 +189,7 @@ fn topics<'a>(cluster: &'a SourceCut, filter: &ScrapeFilter) -> impl Iterator<It
 }
 
 fn groups<'a>(cut: &'a Cut, filter: &'a ScrapeFilter) -> impl Iterator<Item = GroupCut<'a>> {
-    let sources = cut.clusters.iter().filter(|cut| filter.has_source(&cut.source.id.name));
+    let sources = cut.sources.iter().filter(|cut| filter.has_source(&cut.source.id.name));
     let groups = sources.flat_map(SourceCut::groups);
     groups.filter(|group| filter.has_group(&group.group.id))
 }

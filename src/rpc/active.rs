@@ -30,14 +30,14 @@ pub(super) fn page(
     let after = after.as_ref().map_or(("", "", ""), |after| (after.0.as_str(), after.1.as_str(), after.2.as_str()));
     let search = Search::new(&request.search)?;
     let due = |group: &GroupCut<'_>| {
-        let cut = group.cluster;
+        let cut = group.source;
         (&*cut.cluster.name, &*group.group.id, &*cut.source.id.name) > after
     };
     let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));
     let mut more = false;
     for group in sorted_groups(scan, (after.0, after.1)).filter(due) {
         scan.cancel().check()?;
-        let source = &*group.cluster.source.id.name;
+        let source = &*group.source.source.id.name;
         let is_wanted = request.sources.is_empty() || request.sources.iter().any(|wanted| wanted == source);
         if !is_wanted || !search.matches(group) {
             continue;
@@ -60,7 +60,7 @@ pub(super) fn page(
         page.push(fact.group);
     }
     let next = page.last().filter(|_| more).map(|last| {
-        let SourceId { cluster, name } = &last.cluster.source.id;
+        let SourceId { cluster, name } = &last.source.source.id;
         tokens.write((cluster.to_string(), last.group.id.to_string(), name.to_string()))
     });
     let snapshot = scan.snapshot();
@@ -87,9 +87,9 @@ fn edges_of(cut: &Cut, group: GroupCut<'_>, within: Millis) -> Vec<proto::Consum
     let mut edges: BTreeMap<(String, String), Edge> = BTreeMap::new();
     let new = |topic: &str, owner: Option<proto::Owner>| Edge {
         edge: proto::ConsumerEdge {
-            cluster: group.cluster.cluster.name.to_string(),
+            cluster: group.source.cluster.name.to_string(),
             group_id: group.group.id.to_string(),
-            source: group.cluster.source.id.name.to_string(),
+            source: group.source.source.id.name.to_string(),
             topic: topic.to_owned(),
             owner,
             ..proto::ConsumerEdge::default()

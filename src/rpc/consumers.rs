@@ -70,7 +70,7 @@ impl<'r> GroupFilter<'r> {
 
     /// Returns whether the filter accepts the properties of a group that rarely change.
     fn accepts(&self, cut: &Cut, group: GroupCut<'_>) -> bool {
-        is_among(&self.request.sources, &group.cluster.source.id.name)
+        is_among(&self.request.sources, &group.source.source.id.name)
             && (self.ids.is_empty() || self.ids.contains(&*group.group.id))
             && (self.request.kinds.is_empty() || is_among(&self.request.kinds, bare_group(cut, group).kind))
             && self.search.matches(group)
@@ -155,8 +155,8 @@ fn by_id(
 ) -> Result<(Vec<proto::Consumer>, Option<PageStart>), EndReason> {
     let (mut consumers, mut room) = (vec![], PageSize::new(size));
     let due = |group: &GroupCut<'_>| {
-        let source = &*group.cluster.source.id.name;
-        (&*group.cluster.cluster.name, &*group.group.id, source) > after
+        let source = &*group.source.source.id.name;
+        (&*group.source.cluster.name, &*group.group.id, source) > after
     };
     let mut last = None;
     for group in sorted_groups(scan, (after.0, after.1)).filter(due) {
@@ -176,7 +176,7 @@ fn by_id(
 }
 
 fn key(group: &GroupCut<'_>) -> GroupKey {
-    (Name::clone(&group.cluster.cluster.name), Name::clone(&group.group.id), Name::clone(&group.cluster.source.id.name))
+    (Name::clone(&group.source.cluster.name), Name::clone(&group.group.id), Name::clone(&group.source.source.id.name))
 }
 
 /// Returns the keys of all groups that the filter accepts, in order.

@@ -141,9 +141,9 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         .collect();
     topics.sort_by(|left, right| left.topic.cmp(&right.topic));
     proto::Consumer {
-        cluster: fact.group.cluster.cluster.name.to_string(),
+        cluster: fact.group.source.cluster.name.to_string(),
         group_id: fact.group.group.id.to_string(),
-        source: fact.group.cluster.source.id.name.to_string(),
+        source: fact.group.source.source.id.name.to_string(),
         kind: fact.kind.to_owned(),
         state: fact.state.to_owned(),
         topics,

@@ -164,7 +164,7 @@ impl HistoryPage {
         let accepts = |cut: &&SourceCut| {
             self.filter.cluster.accepts(&cut.cluster.name) && self.filter.accepts_source(&cut.source.id.name)
         };
-        let mut sources: Vec<&SourceCut> = cut.clusters.iter().filter(accepts).collect();
+        let mut sources: Vec<&SourceCut> = cut.sources.iter().filter(accepts).collect();
         sources.sort_by(|left, right| left.source.id.cmp(&right.source.id));
         for source in sources {
             let SourceId { cluster, name } = &source.source.id;

@@ -201,7 +201,7 @@ pub(super) async fn get_offset(
 }
 
 fn is_of(group: &GroupCut<'_>, cluster: &str) -> bool {
-    *group.cluster.cluster.name == *cluster
+    *group.source.cluster.name == *cluster
 }
 
 /// Returns the facts of a group id in several sources, ordered by topic, partition and source.
@@ -229,10 +229,10 @@ fn page(
     let mut groups = sorted_groups(cut, from).peekable();
     'groups: while let Some(group) = groups.next() {
         scan.cancel().check()?;
-        let same = |other: &GroupCut<'_>| other.group.id == group.group.id && is_of(other, &group.cluster.cluster.name);
+        let same = |other: &GroupCut<'_>| other.group.id == group.group.id && is_of(other, &group.source.cluster.name);
         let mut of_sources = vec![group];
         of_sources.extend(std::iter::from_fn(|| groups.next_if(same)));
-        let (cluster, id) = (&*group.cluster.cluster.name, &*group.group.id);
+        let (cluster, id) = (&*group.source.cluster.name, &*group.group.id);
         of_sources.retain(|group| filter.accepts_source(&group.shard.key.source.name));
         if !filter.cluster.accepts(cluster) || !filter.group.accepts(id) {
             continue;

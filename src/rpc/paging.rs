@@ -211,7 +211,7 @@ impl Rankings {
     ) -> Result<Arc<Vec<GroupKey>>, E> {
         let taken = clock.ticks();
         let groups: Vec<GroupSet> =
-            cut.clusters.iter().flat_map(|cluster| cluster.shards.iter().map(|shard| shard.groups.set())).collect();
+            cut.sources.iter().flat_map(|cluster| cluster.shards.iter().map(|shard| shard.groups.set())).collect();
         let ranking = {
             let mut kept = self.0.lock();
             kept.retain(|ranking| taken.saturating_sub(ranking.taken) <= RANKING_TICKS);

@@ -24,7 +24,7 @@ pub(super) struct CutPart {
 /// returns the number of all parts.
 pub(super) fn matching_parts(cut: &Cut, table: &AnyTable, predicate: &ScanPredicate) -> (Vec<CutPart>, usize) {
     let unloaded = if table.shows_unloaded { &*cut.unloaded } else { &[] };
-    let clusters = cut.clusters.iter().chain(unloaded).enumerate();
+    let clusters = cut.sources.iter().chain(unloaded).enumerate();
     let clusters = clusters.take(if table.unit == UnitKind::Server { 1 } else { usize::MAX });
     let (mut parts, mut all) = (vec![], 0);
     for (cluster, of) in clusters {
@@ -61,7 +61,7 @@ fn shards<'a>(cluster: &'a SourceCut, predicate: &'a ScanPredicate) -> impl Iter
 }
 
 fn cluster(cut: &Cut, part: CutPart) -> Option<&SourceCut> {
-    cut.clusters.get(part.cluster).or_else(|| cut.unloaded.get(part.cluster.checked_sub(cut.clusters.len())?))
+    cut.sources.get(part.cluster).or_else(|| cut.unloaded.get(part.cluster.checked_sub(cut.sources.len())?))
 }
 
 fn shard(cluster: &SourceCut, part: CutPart) -> Option<&ShardView> {

@@ -117,8 +117,8 @@ fn group_columns<T: Table>(
     group: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> GroupCut<'r> + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
     Columns::default()
-        .text(CLUSTER.0, CLUSTER.1, move |row| &group(row).cluster.cluster.name)
-        .text(SOURCE.0, SOURCE.1, move |row| &group(row).cluster.source.id.name)
+        .text(CLUSTER.0, CLUSTER.1, move |row| &group(row).source.cluster.name)
+        .text(SOURCE.0, SOURCE.1, move |row| &group(row).source.source.id.name)
         .text(GROUP_ID.0, GROUP_ID.1, move |row| &group(row).group.id)
 }
 
@@ -127,8 +127,8 @@ fn offset_columns<T: Table>(
     offset: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> (GroupCut<'r>, Entry<'r>) + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
     Columns::default()
-        .text(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.cluster.cluster.name)
-        .text(SOURCE.0, SOURCE.1, move |row| &offset(row).0.cluster.source.id.name)
+        .text(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.source.cluster.name)
+        .text(SOURCE.0, SOURCE.1, move |row| &offset(row).0.source.source.id.name)
         .text(GROUP_ID.0, GROUP_ID.1, move |row| &offset(row).0.group.id)
         .text("topic", "Topic name", move |row| offset(row).1.topic)
         .int32("partition", "Partition of the topic", move |row| offset(row).1.row.partition)

@@ -68,7 +68,7 @@ struct Shown {
 #[derive(Clone, Copy, Debug)]
 pub struct GroupCut<'a> {
     /// The part of the cut.
-    pub cluster: &'a SourceCut,
+    pub source: &'a SourceCut,
     /// The shard that holds the group.
     pub shard: &'a ShardView,
     /// The group.
@@ -85,7 +85,7 @@ impl<'a> GroupCut<'a> {
             TopicRef::Id(id) => *id,
         };
         let own = || self.group.membership().and_then(|membership| membership.topic_name(id));
-        let name = self.cluster.ends.topic_name(id).or_else(own).or_else(|| self.group.topic_with_id(id));
+        let name = self.source.ends.topic_name(id).or_else(own).or_else(|| self.group.topic_with_id(id));
         name.map_or_else(|| Name::from(id.to_string()), Name::clone)
     }
 
@@ -97,7 +97,7 @@ impl<'a> GroupCut<'a> {
             let name = this.topic_name(&each.topic);
             let mut partitions = each.partitions.to_vec();
             // A subtopology has as many tasks as its topic with the most partitions.
-            if let Some(topic) = this.cluster.ends.topic(&name).filter(|_| is_streams) {
+            if let Some(topic) = this.source.ends.topic(&name).filter(|_| is_streams) {
                 partitions.retain(|partition| usize::try_from(*partition).is_ok_and(|at| at < topic.partitions.len()));
             }
             (name, partitions)
@@ -107,7 +107,7 @@ impl<'a> GroupCut<'a> {
     /// Returns the member that owns a partition of a topic, if known.
     #[must_use]
     pub fn owner(&self, topic: &Name, partition: i32) -> Option<&'a Member> {
-        let id = self.cluster.ends.topic(topic).and_then(|topic| topic.id);
+        let id = self.source.ends.topic(topic).and_then(|topic| topic.id);
         self.group.membership()?.owner(topic, id, partition)
     }
 }
@@ -190,7 +190,7 @@ impl SourceCut {
     ) -> impl Iterator<Item = GroupCut<'a>> {
         let all = self.shows_all();
         let shown = groups.filter(move |group| all || !self.is_hidden(shard, &group.id));
-        shown.map(move |group| GroupCut { cluster: self, shard, group })
+        shown.map(move |group| GroupCut { source: self, shard, group })
     }
 
     /// Returns a group by its id, if this shard is the one that shows it.
@@ -226,7 +226,7 @@ impl SourceCut {
             return None;
         }
         let group = shard.groups.get(id)?;
-        (!self.is_hidden(shard, &group.id)).then_some(GroupCut { cluster: self, shard, group })
+        (!self.is_hidden(shard, &group.id)).then_some(GroupCut { source: self, shard, group })
     }
 
     /// Returns all visible groups, shard by shard.
@@ -293,7 +293,7 @@ pub struct Cut {
     /// Status of the server's own work.
     pub work: WorkStatus,
     /// The loaded sources, by cluster; the cluster's own source comes first.
-    pub clusters: Vec<SourceCut>,
+    pub sources: Vec<SourceCut>,
     /// The sources that are not loaded. Only tables about the server itself read them.
     pub unloaded: Vec<SourceCut>,
     /// Why no cluster is loaded, if so.
@@ -328,7 +328,7 @@ pub struct ClusterSnapshot {
 
 impl Retains for Cut {
     fn retained(&self) -> usize {
-        self.clusters.iter().chain(&self.unloaded).map(SourceCut::retained).sum()
+        self.sources.iter().chain(&self.unloaded).map(SourceCut::retained).sum()
     }
 }
 
@@ -345,7 +345,7 @@ impl Cut {
             started_at: store.started_at(),
             retained_bytes: store.pins().bytes(),
             work: store.work().status(),
-            clusters: vec![],
+            sources: vec![],
             unloaded: vec![],
             unready: None,
         }
@@ -363,7 +363,7 @@ impl Cut {
         Snapshot {
             id: self.id.clone(),
             taken_at: self.taken_at,
-            clusters: self.clusters.iter().filter(|cut| cut.is_own()).map(cluster).collect(),
+            clusters: self.sources.iter().filter(|cut| cut.is_own()).map(cluster).collect(),
             incomplete: self
                 .unloaded
                 .iter()
@@ -383,38 +383,38 @@ impl Cut {
 
     /// Returns the part of each cluster's own source.
     pub fn own(&self) -> impl Iterator<Item = &SourceCut> {
-        self.clusters.iter().filter(|cluster| cluster.is_own())
+        self.sources.iter().filter(|cluster| cluster.is_own())
     }
 
     /// Returns one part per cluster, of any source.
     pub fn each_cluster(&self) -> impl Iterator<Item = &SourceCut> {
         // The sources of a cluster are adjacent.
-        self.clusters.iter().dedup_by(|left, right| Arc::ptr_eq(&left.cluster, &right.cluster))
+        self.sources.iter().dedup_by(|left, right| Arc::ptr_eq(&left.cluster, &right.cluster))
     }
 
     /// Returns a source by the names of its cluster and itself.
     #[must_use]
     pub fn source(&self, cluster: &str, source: &str) -> Option<&SourceCut> {
-        self.clusters.iter().find(|cut| *cut.cluster.name == *cluster && *cut.source.id.name == *source)
+        self.sources.iter().find(|cut| *cut.cluster.name == *cluster && *cut.source.id.name == *source)
     }
 
     /// Returns the group with the members that consume for this group. This is the group itself, unless its source does
     /// not know members: then it is the group of the same id that the Kafka cluster keeps, if that has members.
     #[must_use]
     pub fn consuming_group_of<'a>(&'a self, group: GroupCut<'a>) -> &'a GroupView {
-        if group.cluster.is_own() || group.group.membership().is_some() {
+        if group.source.is_own() || group.group.membership().is_some() {
             return group.group;
         }
-        let is_own = |cut: &&SourceCut| cut.is_own() && Arc::ptr_eq(&cut.cluster, &group.cluster.cluster);
-        let same = self.clusters.iter().find(is_own).and_then(|own| own.group(&group.group.id));
+        let is_own = |cut: &&SourceCut| cut.is_own() && Arc::ptr_eq(&cut.cluster, &group.source.cluster);
+        let same = self.sources.iter().find(is_own).and_then(|own| own.group(&group.group.id));
         same.map_or(group.group, |same| if same.group.has_members() { same.group } else { group.group })
     }
 
     /// Returns the names of the sources that keep the offsets of a group of which the Kafka cluster has only members.
     pub fn sources_with_offsets_of<'a>(&'a self, group: GroupCut<'a>) -> impl Iterator<Item = &'a Name> {
-        let is_half = group.cluster.is_own() && group.group.is_empty() && group.group.has_members();
-        let others = self.clusters.iter().filter(move |cut| is_half && !cut.is_own());
-        let others = others.filter(move |cut| Arc::ptr_eq(&cut.cluster, &group.cluster.cluster));
+        let is_half = group.source.is_own() && group.group.is_empty() && group.group.has_members();
+        let others = self.sources.iter().filter(move |cut| is_half && !cut.is_own());
+        let others = others.filter(move |cut| Arc::ptr_eq(&cut.cluster, &group.source.cluster));
         others
             .filter(move |cut| cut.group(&group.group.id).is_some_and(|same| !same.group.is_empty()))
             .map(|cut| &cut.source.id.name)
@@ -423,6 +423,6 @@ impl Cut {
     /// Returns whether some cluster has several sources, so that two groups of a cluster may have the same id.
     #[must_use]
     pub fn has_several_sources(&self) -> bool {
-        self.each_cluster().count() < self.clusters.len()
+        self.each_cluster().count() < self.sources.len()
     }
 }

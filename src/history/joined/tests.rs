@@ -12,7 +12,7 @@ const START: Millis = 1_700_000_000_000;
 fn ages(lab: &Lab) -> Vec<Option<f64>> {
     let cut = lab.store.cut("", false).unwrap();
     let wanted = SampleQuery { ages: true, ..SampleQuery::all(0..=i64::MAX) };
-    let mut joined = JoinedReader::new(&cut.clusters[0], wanted, |_| true, |sample_refs| sample_refs).unwrap();
+    let mut joined = JoinedReader::new(&cut.sources[0], wanted, |_| true, |sample_refs| sample_refs).unwrap();
     let sample_refs = std::mem::take(&mut joined.sample_refs);
     let (_, key) = joined.next_key(|_, _| true).unwrap().unwrap();
     assert!(joined.next_key(|_, _| true).unwrap().is_none());
@@ -225,7 +225,7 @@ fn a_read_exceeds_its_budget_or_releases_all_of_it() {
         let budget = Arc::new(FixedBudget::new(bytes));
         let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
         let wanted = SampleQuery { ages: true, bounds, ..SampleQuery::all(0..=i64::MAX) };
-        let mut joined = JoinedReader::new(&cut.clusters[0], wanted, |_| true, |sample_refs| sample_refs)?;
+        let mut joined = JoinedReader::new(&cut.sources[0], wanted, |_| true, |sample_refs| sample_refs)?;
         let mut keys = vec![];
         while let Some(key) = joined.next_key(|_, _| true)? {
             keys.push(key);

@@ -7,7 +7,7 @@ use super::{
 use crate::model::Status;
 
 const GROUP: &[group::Label] =
-    &[("cluster", |row| name(row.group.cluster)), ("consumer_group", |row| Cow::Borrowed(&row.group.group.id))];
+    &[("cluster", |row| name(row.group.source)), ("consumer_group", |row| Cow::Borrowed(&row.group.group.id))];
 const SHARED: &[offset::Label] = &[("cluster", cluster_of), ("consumer_group", group_of), ("topic", topic_of)];
 const OWN: &[offset::Label] = &[("partition", partition_of)];
 const PARTITION: &[partition::Label] = &[

@@ -7,9 +7,9 @@ use super::{
 
 const CLUSTER: &[cluster::Label] = &[("cluster_name", |row| name(row))];
 const GROUP: &[group::Label] =
-    &[("cluster_name", |row| name(row.group.cluster)), ("group", |row| Cow::Borrowed(&row.group.group.id))];
+    &[("cluster_name", |row| name(row.group.source)), ("group", |row| Cow::Borrowed(&row.group.group.id))];
 const GROUP_TOPIC: &[group_topic::Label] = &[
-    ("cluster_name", |row| name(row.group.cluster)),
+    ("cluster_name", |row| name(row.group.source)),
     ("group", |row| Cow::Borrowed(&row.group.group.id)),
     ("topic", |row| Cow::Borrowed(row.topic)),
 ];

@@ -24,7 +24,7 @@ pub(super) trait Ranked {
 
 impl Ranked for GroupCut<'_> {
     fn key(&self) -> (&str, &str) {
-        (&self.cluster.cluster.name, &self.group.id)
+        (&self.source.cluster.name, &self.group.id)
     }
 }
 
@@ -42,8 +42,8 @@ fn number(number: impl Into<i64>) -> Option<OrderValue<'static>> {
 
 /// The columns of the SQL table `groups`. A test checks that the list is complete.
 const COLUMNS: [(&str, GetValue); 22] = [
-    ("cluster", |fact| Some(OrderValue::Text(&fact.group.cluster.cluster.name))),
-    ("source", |fact| Some(OrderValue::Text(&fact.group.cluster.source.id.name))),
+    ("cluster", |fact| Some(OrderValue::Text(&fact.group.source.cluster.name))),
+    ("source", |fact| Some(OrderValue::Text(&fact.group.source.source.id.name))),
     ("group_id", |fact| Some(OrderValue::Text(&fact.group.group.id))),
     ("kind", |fact| Some(OrderValue::Text(fact.kind))),
     ("state", |fact| Some(OrderValue::Text(fact.state))),

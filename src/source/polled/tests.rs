@@ -241,7 +241,7 @@ async fn a_latest_request_waits_for_a_listing_that_began_after_it() {
     let found = source.shard_of_group("g").unwrap().get("g", "t", 0).unwrap();
     assert_eq!(found.entry.map(|entry| entry.row.committed_offset), Some(2));
     let cut = store.cut("", false).unwrap();
-    let sources: Vec<&str> = cut.clusters.iter().map(|cut| &*cut.source.id.name).collect();
+    let sources: Vec<&str> = cut.sources.iter().map(|cut| &*cut.source.id.name).collect();
     assert_eq!(sources, ["kafka", "redis"]);
     stop.cancel();
     reading.join().unwrap().unwrap();

@@ -75,7 +75,7 @@ impl Table for Retention {
         let deriver = Deriver::new(unit.cut, group);
         let mut topics: HashMap<usize, StartRates> = HashMap::new();
         super::matching_entries(&unit, predicate, |position, entry| {
-            let of_topic = || StartRates::new(group.cluster, entry.topic);
+            let of_topic = || StartRates::new(group.source, entry.topic);
             let log_start_rate = needs_rate
                 .then(|| topics.entry(entry.topic_index).or_insert_with(of_topic).of(entry.row.partition))
                 .flatten();

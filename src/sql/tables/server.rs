@@ -15,7 +15,7 @@ pub(super) struct Server;
 
 /// Returns the status of the history store, which all clusters share, if there is one.
 fn history(cut: &Cut) -> Option<HistoryStoreStatus> {
-    cut.clusters.iter().find_map(|cluster| cluster.cluster.history_store()).map(HistoryStore::status)
+    cut.sources.iter().find_map(|cluster| cluster.cluster.history_store()).map(HistoryStore::status)
 }
 
 impl Table for Server {

@@ -84,7 +84,7 @@ impl Table for Topics {
 fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
     let is_here = |cut: &&SourceCut| Arc::ptr_eq(&cut.cluster, &unit.cluster.cluster);
-    for group in unit.cut.clusters.iter().filter(is_here).flat_map(SourceCut::groups) {
+    for group in unit.cut.sources.iter().filter(is_here).flat_map(SourceCut::groups) {
         let last = group.group.entries().map(|entry| ms_since_commit(unit.cut, group, &entry)).min();
         let has_members = unit.cut.consuming_group_of(group).has_members();
         let active = is_active(has_members, last, unit.cut.settings.active_within);

@@ -157,7 +157,7 @@ impl Grown {
     /// Returns the log partition from which a group is shown and its number of rows; all interfaces must agree.
     fn shown(&self, id: &str) -> Option<(i32, usize)> {
         let cut = self.store.cut("", false).unwrap();
-        let cluster = &cut.clusters[0];
+        let cluster = &cut.sources[0];
         let all: Vec<(i32, usize)> =
             cluster.groups().filter(|of| *of.group.id == *id).map(|of| (of.shard.key.number, of.group.len())).collect();
         assert!(all.len() <= 1, "{id} is shown from {all:?}");

@@ -23,7 +23,7 @@ fn moving() -> Lab {
 /// Returns the number of rows of each batch of the whole table.
 fn read(lab: &Lab, bounds: &Bounds) -> datafusion::common::Result<Vec<usize>> {
     let (table, cut) = (table(), lab.store.cut("", false).unwrap());
-    let unit = Unit { cut: &cut, cluster: &cut.clusters[0], group: None, offsets: 0..0 };
+    let unit = Unit { cut: &cut, cluster: &cut.sources[0], group: None, offsets: 0..0 };
     let columns = table.schema.fields().iter().map(|field| field.name().clone()).collect();
     let predicate = super::super::super::predicate::ScanPredicate::new(&[], columns);
     let request = ScanRequest {
