@@ -102,7 +102,7 @@ def adbc_shows_comments():
         schema = connection.adbc_get_table_schema("offsets")
         assert schema.metadata[b"comment"]
         comment = schema.field("committed_offset").metadata[b"ARROW:FLIGHT:SQL:REMARKS"]
-        assert comment == b"The next offset that the group will read", comment
+        assert comment == b"Offset of the next record that the group reads", comment
 
 
 @check

@@ -236,7 +236,7 @@ fn tables_are_found_with_and_without_a_catalog_and_by_patterns() {
     let bytes = one.column(4).as_binary::<i32>().value(0);
     let schema = arrow::ipc::reader::StreamReader::try_new(bytes, None).unwrap().schema();
     let field = schema.field_with_name("committed_offset").unwrap();
-    assert_eq!(field.metadata()["ARROW:FLIGHT:SQL:REMARKS"], "The next offset that the group will read");
+    assert_eq!(field.metadata()["ARROW:FLIGHT:SQL:REMARKS"], "Offset of the next record that the group reads");
     assert!(!schema.metadata()["comment"].is_empty());
     let bytes = views.column(4).as_binary::<i32>().value(1);
     let schema = arrow::ipc::reader::StreamReader::try_new(bytes, None).unwrap().schema();

@@ -65,7 +65,7 @@ fn arrow_bytes_of_all_messages_concatenate_to_one_stream() {
     );
     let reader = StreamReader::try_new(bytes.as_slice(), None).unwrap();
     assert_eq!(reader.schema().field(3).data_type(), &DataType::Timestamp(TimeUnit::Nanosecond, None));
-    assert_eq!(reader.schema().field(2).metadata()["comment"], "The next offset that the group will read");
+    assert_eq!(reader.schema().field(2).metadata()["comment"], "Offset of the next record that the group reads");
     let batches: Vec<_> = reader.map(Result::unwrap).collect();
     let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
     assert_eq!((batch.num_rows(), rows), (6, 6));
