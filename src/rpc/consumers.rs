@@ -96,7 +96,7 @@ pub(super) fn page(scan: &Scan, request: &proto::GetConsumerRequest) -> Result<p
     let tokens = Tokens::new(&whole);
     let next: Option<PageStart> = tokens.read(&request.page_token)?;
     let filter = GroupFilter::new(request)?;
-    let all = scan.clusters.iter().map(SourceCut::group_count).sum();
+    let all = scan.sources.iter().map(SourceCut::group_count).sum();
     let ranking = || retained.rankings.get(clock, scan, whole, || rank(scan, &filter, &order));
     let (consumers, next, total) = match next {
         Some(PageStart::Order(id, from)) => {
@@ -184,7 +184,7 @@ fn rank(scan: &Scan, filter: &GroupFilter<'_>, order: &GroupOrder) -> Result<Vec
     let sums = SlowSums { seconds: order.needs_seconds(), status: order.needs_status() || filter.needs_status() };
     let needs_facts = filter.needs_facts() || !order.is_default();
     let mut found = vec![];
-    for cluster in &scan.clusters {
+    for cluster in &scan.sources {
         for group in cluster.unordered_groups(ReadAhead::Offsets) {
             scan.cancel().check()?;
             if !filter.accepts(scan, group) {

@@ -218,14 +218,14 @@ fn a_read_starts_at_the_requested_group_and_ends_when_cancelled() {
     let gone = CancellationToken::new();
     let bounds = Bounds { cancel: CancelHandle::with_token(gone.clone()), budget: None };
     let mut older =
-        history_store.ask(SampleRequest { bounds: bounds.clone(), ..question(START..=START) }).unwrap().unwrap();
+        history_store.read(SampleRequest { bounds: bounds.clone(), ..question(START..=START) }).unwrap().unwrap();
     assert_eq!(older.times, [START]);
     gone.cancel();
     let next = older.keys.next().unwrap();
     assert_eq!(next.map(drop), Err(ReadError::Stopped));
     assert!(older.keys.next().is_none());
     assert!(bounds.check().is_err());
-    let stopped = history_store.ask(SampleRequest { bounds, ..question(START..=START) });
+    let stopped = history_store.read(SampleRequest { bounds, ..question(START..=START) });
     assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
     assert!(Bounds::default().check().is_ok());
 }
@@ -292,7 +292,7 @@ fn an_unwritable_folder_is_reported() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let history_store = history_store(&file.join("folder"));
-    assert!(history_store.ask(question(0..=1)).unwrap().is_none());
+    assert!(history_store.read(question(0..=1)).unwrap().is_none());
     let status = history_store.status();
     assert_eq!(status.failures, 1);
     assert!(status.last_error.unwrap().contains("folder"));
@@ -395,7 +395,7 @@ fn a_read_of_the_store_exceeds_its_budget_or_releases_all_of_it() {
     let read = |bytes: usize| -> std::result::Result<(usize, usize), ReadError> {
         let budget = Arc::new(FixedBudget::new(bytes));
         let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
-        let older = history_store.ask(SampleRequest { bounds, ..question(START..=START + HOUR) })?.unwrap();
+        let older = history_store.read(SampleRequest { bounds, ..question(START..=START + HOUR) })?.unwrap();
         let (mut keys, mut most) = (0, 0);
         for key in older.keys {
             key?;

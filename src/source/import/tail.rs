@@ -16,7 +16,7 @@ const CHUNK: usize = 64 * 1024;
 /// Maximum number of bytes per call of [`Tail::read`], so that progress is published and a stop is noticed soon.
 const MAX_BYTES_PER_READ: usize = 64 * CHUNK;
 /// Number of bytes before the read position that are remembered. If they differ later, the file was rewritten.
-const REMEMBERED: usize = 256;
+const REMEMBERED_BYTES: usize = 256;
 
 /// A part of the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ struct OpenFile {
     partial: Vec<u8>,
     /// Whether the incomplete line is too long; the rest of it is skipped.
     is_too_long: bool,
-    /// The last [`REMEMBERED`] bytes before the position.
+    /// The last [`REMEMBERED_BYTES`] bytes before the position.
     last_bytes: Vec<u8>,
 }
 
@@ -211,8 +211,9 @@ impl OpenFile {
     }
 
     fn remember(&mut self, bytes: &[u8]) {
-        self.last_bytes.extend_from_slice(bytes.get(bytes.len().saturating_sub(REMEMBERED)..).unwrap_or_default());
-        let surplus = self.last_bytes.len().saturating_sub(REMEMBERED);
+        self.last_bytes
+            .extend_from_slice(bytes.get(bytes.len().saturating_sub(REMEMBERED_BYTES)..).unwrap_or_default());
+        let surplus = self.last_bytes.len().saturating_sub(REMEMBERED_BYTES);
         self.last_bytes.drain(..surplus);
     }
 

@@ -47,7 +47,7 @@ pub const CLIENT_DEFAULTS: &[(&str, &str)] = &[
 
 /// Properties that the operator may not change, because the reader is correct only with these values (`config` refuses
 /// others).
-const FIXED: &[(&str, &str)] = &[
+const FIXED_PROPERTIES: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
     ("auto.offset.reset", "error"),
     ("enable.auto.commit", "false"),
@@ -131,7 +131,7 @@ impl Connector {
         let mut settings = ClientConfig::new();
         settings.set_log_level(RDKafkaLogLevel::Info);
         let operator = self.config.kafka.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let fixed = FIXED.iter().chain(more).copied();
+        let fixed = FIXED_PROPERTIES.iter().chain(more).copied();
         let oauth = if self.config.oauth.is_used() { OAUTH_DEFAULTS } else { &[] }.iter().copied();
         for (key, value) in CLIENT_DEFAULTS.iter().copied().chain(oauth).chain(operator).chain(fixed) {
             settings.set(key, value);

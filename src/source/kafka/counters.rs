@@ -14,7 +14,7 @@ pub(super) struct Counters {
     /// Number of records behind transactions that were dropped because a limit was reached.
     pub(super) dropped: Counter,
     /// Number of requests for last stable offsets.
-    pub(super) looks: Counter,
+    pub(super) stable_offset_requests: Counter,
 }
 
 impl Counters {
@@ -31,7 +31,7 @@ impl Counters {
             count(
                 "offsetd_transaction_looks_total",
                 "Requests for the last stable offset of log partitions that do not advance.",
-                &self.looks,
+                &self.stable_offset_requests,
             ),
             count(
                 "offsetd_transaction_shown_total",

@@ -97,7 +97,7 @@ impl MarkerReader {
     /// Reads partition ends until the token is cancelled. Blocks; run it on its own thread.
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let waiting = self.cluster.tails.waiting();
+            let waiting = self.cluster.unchecked_gaps.waiting();
             let due: Vec<Gap> = waiting.into_iter().filter(|tail| self.is_due(tail)).collect();
             if !due.is_empty() && self.cluster.health().reachable {
                 self.probe_all(&due, stop);

@@ -191,7 +191,7 @@ async fn renew(config: &config::Cluster, shared: &SharedTokens, clock: &Clock) {
     let mut retry = MIN_RETRY;
     loop {
         let outcome = tokio::time::timeout(ATTEMPT_TIMEOUT, obtain(&mut method, config, clock)).await;
-        let outcome = outcome.unwrap_or(Err(TokenError::TooLong { limit: ATTEMPT_TIMEOUT }));
+        let outcome = outcome.unwrap_or(Err(TokenError::Timeout { limit: ATTEMPT_TIMEOUT }));
         let wait = match &outcome {
             Ok(token) => {
                 retry = MIN_RETRY;

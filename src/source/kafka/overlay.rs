@@ -151,7 +151,7 @@ impl Overlay {
         let waits = self.stable.pending.is_some_and(|sent| now.duration_since(sent) < TIMEOUT + RETRY);
         if !candidates.is_empty() && !waits {
             self.stable.pending = Some(now);
-            self.log.counters.looks.add(1);
+            self.log.counters.stable_offset_requests.add(1);
             self.stable.admin.list_offsets(0, Spec::LatestCommitted, &candidates, TIMEOUT);
         }
     }

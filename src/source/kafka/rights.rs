@@ -13,7 +13,7 @@ pub(super) fn cannot_read(cluster: &config::Cluster) -> String {
 }
 
 /// Returns the error text for brokers that list groups but report that the offsets topic does not exist.
-pub(super) fn hidden(cluster: &config::Cluster, groups: usize) -> String {
+pub(super) fn log_hidden(cluster: &config::Cluster, groups: usize) -> String {
     format!(
         "not authorized to describe {OFFSETS_TOPIC}: the brokers hide it, but they list {groups} groups; {}",
         read_log(cluster)

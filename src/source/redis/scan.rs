@@ -41,7 +41,7 @@ pub(super) struct Scan<'a, 'b> {
     round: &'a mut ListingRound<'b>,
     /// The topics of the cluster, or `None` while they are not known.
     topics: Option<Arc<LogEnds>>,
-    greatest: NewestBatches,
+    newest_batches: NewestBatches,
     /// Number of keys that a server refused to show.
     pub(super) forbidden: u64,
     is_ambiguous: bool,
@@ -63,7 +63,7 @@ impl<'a, 'b> Scan<'a, 'b> {
             redis_type,
             round,
             topics,
-            greatest: NewestBatches::default(),
+            newest_batches: NewestBatches::default(),
             forbidden: 0,
             is_ambiguous: false,
             has_moved: false,
@@ -112,7 +112,7 @@ impl<'a, 'b> Scan<'a, 'b> {
 
     fn read_hashes(&mut self, server: &mut Server, keys: &[ParsedKey]) -> Result<(), RedisError> {
         let lengths = server.query(&keys.iter().map(|key| command("HLEN", key)).collect::<Vec<_>>())?;
-        let (mut together, mut fields) = (vec![], 0);
+        let (mut hashes, mut fields) = (vec![], 0);
         for (key, length) in keys.iter().zip(lengths) {
             let length = match self.usable_reply(key, length)? {
                 Some(Value::Int(length)) => u64::try_from(length).unwrap_or(0),
@@ -124,13 +124,13 @@ impl<'a, 'b> Scan<'a, 'b> {
                 continue;
             }
             if fields + length > MAX_FIELDS {
-                self.read_whole_hashes(server, &std::mem::take(&mut together))?;
+                self.read_whole_hashes(server, &std::mem::take(&mut hashes))?;
                 fields = 0;
             }
             fields += length;
-            together.push(key);
+            hashes.push(key);
         }
-        self.read_whole_hashes(server, &together)
+        self.read_whole_hashes(server, &hashes)
     }
 
     fn read_whole_hashes(&mut self, server: &mut Server, keys: &[&ParsedKey]) -> Result<(), RedisError> {
@@ -203,7 +203,7 @@ impl<'a, 'b> Scan<'a, 'b> {
                 self.layout.entry(&given).ok_or(Mismatch::NoMatch)
             });
             match entry {
-                Ok(entry) if self.greatest.is_newest(&entry) => self.round.found(&entry.listed()),
+                Ok(entry) if self.newest_batches.is_newest(&entry) => self.round.found(&entry.listed()),
                 // The entry belongs to an earlier batch.
                 Ok(_) => {}
                 Err(mismatch) => self.reject(rejection(mismatch, Rejected::Malformed), &key.name, field),

@@ -187,7 +187,7 @@ fn samples_of_each_source_are_stored_separately() {
     sampler.sample();
     let cut = lab.store.cut("", false).unwrap();
     let stored: Vec<(&str, i64)> = cut
-        .clusters
+        .sources
         .iter()
         .map(|of| {
             let mut joined =

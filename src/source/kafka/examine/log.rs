@@ -54,7 +54,7 @@ pub(super) fn examine(
         }
     };
     report.add(Check::works("log", OFFSETS_TOPIC, format!("{} partitions", partitions.len())));
-    let good = match read(client, &partitions) {
+    let is_usable = match read(client, &partitions) {
         Ok(sample) => report_reading(report, cluster, &sample, at),
         Err(error) => {
             report.add(Check::fails("read_log", OFFSETS_TOPIC, error.to_string(), ""));
@@ -63,10 +63,10 @@ pub(super) fn examine(
     };
     // The log exists here. Otherwise FindCoordinator would make a broker create it.
     match oauth::connector(cluster, CancellationToken::new()).connect_with_group() {
-        Ok(asking) => rights::group(report, cluster, &asking, group.as_deref().unwrap_or("offsetd")),
+        Ok(with_group) => rights::group(report, cluster, &with_group, group.as_deref().unwrap_or("offsetd")),
         Err(error) => report.add(Check::fails("groups", "", error.to_string(), "")),
     }
-    good
+    is_usable
 }
 
 fn partitions(metadata: &Metadata) -> Result<Vec<i32>, RDKafkaErrorCode> {
@@ -81,8 +81,8 @@ fn partitions(metadata: &Metadata) -> Result<Vec<i32>, RDKafkaErrorCode> {
 /// Reports why the log is not visible. A log that does not exist because no group has committed is not a failure.
 fn report_invisible(report: &mut Report, cluster: &config::Cluster, error: RDKafkaErrorCode, has_groups: bool) -> bool {
     let unknown = error == RDKafkaErrorCode::UnknownTopicOrPartition || error == RDKafkaErrorCode::UnknownTopic;
-    let good = unknown && !has_groups;
-    if good {
+    let is_usable = unknown && !has_groups;
+    if is_usable {
         report.add(Check::works("log", OFFSETS_TOPIC, "the topic does not exist yet, because no group has committed"));
     } else if unknown || error == RDKafkaErrorCode::TopicAuthorizationFailed {
         let command = grant(cluster, &format!("--operation Read --topic {OFFSETS_TOPIC}"));
@@ -96,7 +96,7 @@ fn report_invisible(report: &mut Report, cluster: &config::Cluster, error: RDKaf
     for name in ["read_log", "groups", "clock"] {
         report.add(Check::skipped(name, "__consumer_offsets does not exist or is not visible"));
     }
-    good
+    is_usable
 }
 
 /// Reads the last record of each partition.
@@ -139,7 +139,7 @@ fn report_reading(report: &mut Report, cluster: &config::Cluster, sample: &LogSa
         }
         None => None,
     };
-    let good = refused.is_none();
+    let is_usable = refused.is_none();
     report.add(refused.unwrap_or_else(|| Check::works("read_log", OFFSETS_TOPIC, "every partition is readable")));
     report.add(match sample.newest {
         None => Check::skipped("clock", "no record has a time to compare"),
@@ -158,5 +158,5 @@ fn report_reading(report: &mut Report, cluster: &config::Cluster, sample: &LogSa
             Check::works("clock", "", format!("the newest record is {age} s old; no record is from the future"))
         }
     });
-    good
+    is_usable
 }

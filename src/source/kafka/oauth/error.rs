@@ -46,7 +46,7 @@ pub(super) enum TokenError {
     Exited,
     /// The attempt timed out.
     #[error("no token within {} s", limit.as_secs())]
-    TooLong { limit: Duration },
+    Timeout { limit: Duration },
 }
 
 /// Maximum number of characters of another program's text that are shown.

@@ -74,7 +74,7 @@ impl Poller {
         }
         match conclude(&listed) {
             Conclusion::Unknown => {}
-            Conclusion::Groups => self.report_denied_log(rights::hidden(&self.cluster.config, listed.groups.len())),
+            Conclusion::Groups => self.report_denied_log(rights::log_hidden(&self.cluster.config, listed.groups.len())),
             Conclusion::Denied(error) => {
                 self.report_denied_log(rights::cannot_list_groups(&self.cluster.config, &error.to_string()));
             }

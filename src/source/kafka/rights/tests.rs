@@ -19,7 +19,7 @@ fn a_missing_right_is_named_with_the_command_that_grants_it() {
     for (words, right) in [
         (cannot_describe(&alice), "describe __consumer_offsets"),
         (cannot_read(&alice), "read __consumer_offsets"),
-        (hidden(&alice, 3), "they list 3 groups"),
+        (log_hidden(&alice, 3), "they list 3 groups"),
     ] {
         assert!(words.starts_with("not authorized") && words.contains(right) && words.ends_with(command), "{words}");
     }
