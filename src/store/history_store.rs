@@ -195,7 +195,7 @@ pub struct HistorySamples {
 
 impl fmt::Debug for HistorySamples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Older").field("times", &self.times.len()).finish_non_exhaustive()
+        f.debug_struct("HistorySamples").field("times", &self.times.len()).finish_non_exhaustive()
     }
 }
 

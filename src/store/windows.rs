@@ -28,7 +28,7 @@ fn when(at: Ticks) -> OptionalTicks {
 pub struct KeyWindow {
     topic_index: u32,
     partition: i32,
-    /// Start of the log of the samples, see [`EndValue::since`](super::ends::EndValue::since).
+    /// Start of the log of the samples, see [`LogOffsets::since`](super::ends::LogOffsets::since).
     log: Ticks,
     /// Committed offset at the last sample.
     pub committed_offset: i64,
