@@ -356,7 +356,8 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: SlowSums) -> Grou
     fact
 }
 
-/// Returns whether a group has members, or a commit within `within`. `ms_since_commit` is the time since its newest commit.
+/// Returns whether a group has members, or a commit within `within`. `ms_since_commit` is the time since its newest
+/// commit.
 #[must_use]
 pub fn is_active(has_members: bool, ms_since_commit: Option<Millis>, within: Millis) -> bool {
     has_members || ms_since_commit.is_some_and(|ms_since_commit| ms_since_commit <= within)

@@ -3,7 +3,7 @@
 //!
 //! A cluster has sources of offsets, and a source has shards. Each shard is written by one thread. The shards of a
 //! source are a map that is replaced as a whole when a shard is added or rebuilt. The store does not know how a source
-//! is read: a source writes through a [`writer::SourceWriter`] and implements [`latest::Latest`]. Invariants:
+//! is read: a source writes through a [`writer::SourceWriter`] and implements [`latest::LatestOffsets`]. Invariants:
 //!
 //! * A shard only moves forward in its revisions: a fact below the highest applied revision is dropped, whichever
 //!   reader delivers it. An entry of the transaction overlay, which is ahead of the reader, is dropped once the reader

@@ -41,8 +41,8 @@ impl CommitEvent {
     }
 }
 
-/// Two rings: all commits for at least [`CommitRings::KEEP`], and rewinds and deletions for [`CommitRings::KEEP_NOTABLE`]. Both are
-/// bounded in number.
+/// Two rings: all commits for at least [`CommitRings::KEEP`], and rewinds and deletions for
+/// [`CommitRings::KEEP_NOTABLE`]. Both are bounded in number.
 #[derive(Clone, Debug)]
 pub struct CommitRings {
     all: Ring,

@@ -1,8 +1,8 @@
 //! Topics and log ends of one cluster.
 //!
 //! [`LogEnds`] is one immutable version of them, which a cut holds. The poller publishes the next version in
-//! [`LogEndsBoard`]. Values are in one flat list by slot, so that a new version is one copy of it, and a sample of all log
-//! ends takes 8 bytes per partition.
+//! [`LogEndsBoard`]. Values are in one flat list by slot, so that a new version is one copy of it, and a sample of all
+//! log ends takes 8 bytes per partition.
 
 use std::{collections::BTreeMap, sync::Arc};
 
