@@ -196,7 +196,7 @@ pub(super) fn make_mut<'a, T: Version>(version: &'a mut Arc<T>, pins: &Arc<Pins>
 /// Counts a version that its writer is about to drop.
 pub(super) fn count_retained<T: Version>(version: &Arc<T>, pins: &Arc<Pins>) {
     let bytes = COUNTERS + size_of::<T>() + version.heap();
-    // The bytes are added before the claim exists, so that the counter never underflows.
+    // The bytes are added before `RetainedBytes` can subtract them, so that the counter never underflows.
     pins.add(bytes);
     // The mark is still empty: the writer used this version until now.
     let _ = version.retained_mark().0.set(Box::new(RetainedBytes { pins: Arc::clone(pins), bytes }));
