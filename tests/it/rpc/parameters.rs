@@ -206,7 +206,7 @@ fn types_whose_values_outgrow_their_bytes_are_refused_by_name() {
             "FixedSizeBinary",
         ),
     ] {
-        invalid(door.bind(messages(&[column], None)), &format!("the type {name},"));
+        invalid(door.bind(messages(&[column], None)), &format!("the unsupported type {name};"));
     }
 }
 
