@@ -86,8 +86,8 @@ fn page(store: &Store, parameters: Parameters, is_open_metrics: bool) -> String 
     let scrape = Scrape::new(store, parameters, is_open_metrics).unwrap();
     let mut page = String::new();
     let cut = scrape.pin(store, &CancelHandle::within(Duration::MAX));
-    scrape.write(store, &cut, &mut |piece: String| {
-        page.push_str(&piece);
+    scrape.write(store, &cut, &mut |chunk: String| {
+        page.push_str(&chunk);
         true
     });
     page

@@ -253,9 +253,9 @@ impl Shared {
         statement_context: &Arc<StatementContext>,
     ) -> Result<(SendableRecordBatchStream, SchemaRef), SqlError> {
         let session = self.sessions.session(statement_context);
-        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        let logical = plan::logical_plan(&session, &statement.sql, &self.settings)?;
         let (bound, schema) = plan::bind(&session, logical, statement.parameters)?;
-        let physical = plan::physical(&session, &bound)?;
+        let physical = plan::physical_plan(&session, &bound)?;
         let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), statement_context.job.cancel().clone());
         let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
         let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
@@ -269,7 +269,7 @@ impl Shared {
         statement_context: &Arc<StatementContext>,
     ) -> Result<Description, SqlError> {
         let session = self.sessions.session(statement_context);
-        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        let logical = plan::logical_plan(&session, &statement.sql, &self.settings)?;
         let parameters = plan::parameters(&logical)?;
         let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
         Ok(Description { schema, parameters })

@@ -93,7 +93,7 @@ enum Phase {
 impl SqlError {
     /// Returns the error of a statement that cannot be planned. An internal error of the planner is reported as an
     /// error in the statement: its types do not match, or it uses something that does not exist.
-    pub(super) fn planning(error: &DataFusionError) -> Self {
+    pub(super) fn from_planning(error: &DataFusionError) -> Self {
         Self::classify(error, Phase::Planning)
     }
 

@@ -73,7 +73,7 @@ fn lossless(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, SqlError> {
 pub struct JsonRows {
     options: EncoderOptions,
     /// Whether CSV text that a spreadsheet would run as a formula is marked with an apostrophe.
-    guard: bool,
+    escapes_formulas: bool,
 }
 
 impl Default for JsonRows {
@@ -90,13 +90,13 @@ impl JsonRows {
             .with_explicit_nulls(true)
             .with_timestamp_format(TIMESTAMP.to_owned())
             .with_encoder_factory(Arc::new(ExactIntegers));
-        Self { options, guard: false }
+        Self { options, escapes_formulas: false }
     }
 
     /// Sets whether CSV text that a spreadsheet would run as a formula is marked with an apostrophe.
     #[must_use]
-    pub fn guarded(self, guard: bool) -> Self {
-        Self { guard, ..self }
+    pub fn escape_formulas(self, escapes_formulas: bool) -> Self {
+        Self { escapes_formulas, ..self }
     }
 
     /// Calls `write` with each row as a JSON object.
@@ -161,7 +161,7 @@ impl JsonRows {
 
     /// Returns a text as a CSV field.
     fn csv_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.guard && is_formula(text) {
+        if self.escapes_formulas && is_formula(text) {
             // Always quoted, since some programs remove an unquoted apostrophe.
             Cow::Owned(format!("\"'{}\"", text.replace('"', "\"\"")))
         } else {

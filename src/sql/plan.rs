@@ -35,14 +35,14 @@ const MAX_PARAMETERS: usize = 1024;
 /// # Errors
 ///
 /// The statement is wrong, does more than read, or exceeds a limit.
-pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
+pub(super) fn logical_plan(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
     let mut parsed = parse(session, tokens(sql, settings)?)?;
     limits::check_parsed(&parsed, settings, &catalog::relation_count)?;
     column_names::name_columns(&mut parsed);
-    let plan = poll_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
+    let plan = poll_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::from_planning(&error))?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(&plan).map_err(|_| SqlError::NotReadOnly("the statement does more than read".to_owned()))?;
-    limits::check_plan(&plan, settings).map_err(|error| SqlError::planning(&error))?;
+    limits::check_plan(&plan, settings).map_err(|error| SqlError::from_planning(&error))?;
     Ok(plan)
 }
 
@@ -50,7 +50,7 @@ fn parse(session: &SessionState, tokens: Vec<TokenWithSpan>) -> Result<Parsed, S
     let recursion = session.config_options().sql_parser.recursion_limit.get();
     let parser = DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).with_recursion_limit(recursion).build();
     let parsed = parser.and_then(|mut parser| parser.parse_statements());
-    let mut statements = parsed.map_err(|error| SqlError::planning(&error))?;
+    let mut statements = parsed.map_err(|error| SqlError::from_planning(&error))?;
     if statements.len() > 1 {
         return Err(SqlError::Invalid("one statement at a time: more text follows the first statement".to_owned()));
     }
@@ -62,8 +62,8 @@ fn parse(session: &SessionState, tokens: Vec<TokenWithSpan>) -> Result<Parsed, S
 /// # Errors
 ///
 /// The reason why the plan cannot be optimized.
-pub(super) fn physical(session: &SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-    poll_once(session.create_physical_plan(plan))?.map_err(|error| SqlError::planning(&error))
+pub(super) fn physical_plan(session: &SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+    poll_once(session.create_physical_plan(plan))?.map_err(|error| SqlError::from_planning(&error))
 }
 
 /// Returns the parameters from `$1` to the highest one, with the types that the plan requires; text where it accepts
@@ -92,7 +92,7 @@ pub(super) fn parameters(plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
 type ParameterTypes = HashMap<String, Option<DataType>>;
 
 fn parameter_types(plan: &LogicalPlan) -> Result<ParameterTypes, SqlError> {
-    plan.get_parameter_types().map_err(|error| SqlError::planning(&error))
+    plan.get_parameter_types().map_err(|error| SqlError::from_planning(&error))
 }
 
 /// Binds the parameters of a plan, and returns it with the schema of its answer.
@@ -114,7 +114,7 @@ pub(super) fn bind(
         _ => value,
     };
     let values: Vec<_> = (1..).zip(values).map(typed).collect();
-    let plan = plan.with_param_values(ParamValues::from(values)).map_err(|error| SqlError::planning(&error))?;
+    let plan = plan.with_param_values(ParamValues::from(values)).map_err(|error| SqlError::from_planning(&error))?;
     let bound = answer_schema(session, &plan)?;
     let fields = bound.fields().iter().zip(open.fields());
     let fields = fields.map(|(bound, open)| {
@@ -136,14 +136,14 @@ fn with_null_parameters(plan: &LogicalPlan, parameter_types: &ParameterTypes) ->
     };
     let values = parameter_types.iter().map(null).collect::<Result<HashMap<_, _>, _>>();
     let plan = values.and_then(|values| plan.clone().with_param_values(ParamValues::from(values)));
-    plan.map_err(|error| SqlError::planning(&error))
+    plan.map_err(|error| SqlError::from_planning(&error))
 }
 
 /// Returns the schema of a plan's answer. The planner takes the type of a CASE or UNION from its first branch, the
 /// analyzer from all branches.
 fn answer_schema(session: &SessionState, plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
     let analysed = session.analyzer().execute_and_check(plan.clone(), session.config_options(), |_, _| {});
-    Ok(output::wire_schema(analysed.map_err(|error| SqlError::planning(&error))?.schema().as_arrow()))
+    Ok(output::wire_schema(analysed.map_err(|error| SqlError::from_planning(&error))?.schema().as_arrow()))
 }
 
 /// Converts a value to another type if nothing is lost, or returns it unchanged.

@@ -271,7 +271,7 @@ impl Encoder {
     }
 
     fn csv(&self, batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {
-        let (rows, mut bytes) = (JsonRows::new().guarded(self.guard), vec![]);
+        let (rows, mut bytes) = (JsonRows::new().escape_formulas(self.guard), vec![]);
         // An empty result also has a CSV header.
         let empty = || RecordBatch::new_empty(Arc::clone(&self.schema));
         match batch {

@@ -147,7 +147,7 @@ async fn a_panic_is_reported_and_frees_its_slot() {
     let lab = Lab::new(1, 0);
     let walked = lab.admit(1).await.unwrap().run(|_| panic!("a test")).await;
     assert!(matches!(walked, Err::<(), _>(WorkError::Panicked)));
-    until("the turn to be free", || lab.load() == (0, 0, 0)).await;
+    until("the slot to be free", || lab.load() == (0, 0, 0)).await;
     assert_eq!(lab.admit(1).await.unwrap().run(|_| 5).await.unwrap(), 5);
 }
 
@@ -164,7 +164,7 @@ async fn a_job_that_waits_for_its_reader_gives_up_its_slot() {
     until("it to wait for its reader", || lab.load() == (0, 0, 1)).await;
     let other = lab.admit(2).await.expect("the slot of the paused job is free");
     assert_eq!(inbox.next().await, Some(0));
-    until("it to wait for its turn", || lab.load() == (1, 1, 1)).await;
+    until("it to wait for a slot", || lab.load() == (1, 1, 1)).await;
     drop(other);
     assert_eq!((inbox.next().await, inbox.next().await, inbox.next().await), (Some(1), Some(2), None));
     call.await.unwrap().unwrap();

@@ -29,8 +29,8 @@ fn a_name_of_the_program_with_blanks_and_brackets_changes_nothing() {
 #[test]
 fn a_family_without_a_value_is_left_out() {
     let mut text = String::new();
-    let mut send = |piece: String| {
-        text.push_str(&piece);
+    let mut send = |chunk: String| {
+        text.push_str(&chunk);
         true
     };
     let mut page = Page::new(&mut send, false);

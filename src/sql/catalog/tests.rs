@@ -4,7 +4,7 @@ use super::{
 };
 
 /// Plans a view over the tables alone.
-fn planned(definition: &'static ViewDefinition) -> Result<View> {
+fn plan_view(definition: &'static ViewDefinition) -> Result<View> {
     View::new(definition, &register(base_session(1), &[])?)
 }
 
@@ -29,7 +29,7 @@ fn a_view_stands_for_all_tables_that_it_reads() {
 fn a_column_of_branches_of_several_types_has_the_type_of_its_values() {
     let sql = "SELECT CASE WHEN lag IS NULL THEN 0 ELSE lag_seconds END AS x FROM lag UNION ALL SELECT 1";
     let definition = Box::leak(Box::new(ViewDefinition { name: "v", comment: "c", sql, columns: &[("x", "x")] }));
-    let schema = planned(definition).unwrap().schema();
+    let schema = plan_view(definition).unwrap().schema();
     assert_eq!(schema.field(0).data_type(), &arrow::datatypes::DataType::Float64);
 }
 
@@ -37,7 +37,7 @@ fn a_column_of_branches_of_several_types_has_the_type_of_its_values() {
 fn a_definition_that_is_wrong_is_refused() {
     let wrong = |sql, columns| {
         let definition = Box::leak(Box::new(ViewDefinition { name: "v", comment: "c", sql, columns }));
-        planned(definition).unwrap_err().to_string()
+        plan_view(definition).unwrap_err().to_string()
     };
     assert!(wrong("SELECT nothing FROM lag", &[("nothing", "n")]).contains("nothing"));
     assert!(wrong("SELECT lag FROM lag", &[("lags", "n")]).contains("do not match their descriptions"));

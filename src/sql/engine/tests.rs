@@ -26,13 +26,13 @@ fn a_statement_is_named_by_its_start_in_one_line() {
 /// A history store that answers only when it is released, even if the statement was cancelled.
 #[derive(Debug)]
 struct Stuck {
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     released: Mutex<mpsc::Receiver<()>>,
 }
 
 impl HistoryStore for Stuck {
     fn read(&self, _: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let _ = self.released.lock().recv();
         Ok(None)
     }
@@ -65,17 +65,17 @@ async fn rows(engine: &Engine, sql: &str) -> Result<String, SqlError> {
 async fn statements_that_cannot_be_ended_are_abandoned_and_named_and_others_run() {
     let lab = lab(usize::MAX);
     let (release, released) = mpsc::channel();
-    let asked = Arc::<AtomicUsize>::default();
-    let stuck = Stuck { asked: Arc::clone(&asked), released: Mutex::new(released) };
+    let requests = Arc::<AtomicUsize>::default();
+    let stuck = Stuck { requests: Arc::clone(&requests), released: Mutex::new(released) };
     lab.cluster().set_history_store(Box::new(stuck));
     let settings = config::Sql { concurrency: 1, queue: 8, ..tests::config().sql };
     let engine = Arc::new(Engine::new(Arc::clone(&lab.store), settings).unwrap());
     let (abandoned, awaited) = (|| lab.store.work().status().abandoned, || status::awaited(&lab.store, Duration::ZERO));
     for number in 1..=MAX_ABANDONED {
-        let (engine_of_client, before) = (Arc::clone(&engine), asked.load(Ordering::Relaxed));
+        let (engine_of_client, before) = (Arc::clone(&engine), requests.load(Ordering::Relaxed));
         let stuck = "SELECT count(lag), 'abc' FROM history";
         let client = tokio::spawn(async move { rows(&engine_of_client, stuck).await });
-        while asked.load(Ordering::Relaxed) == before {
+        while requests.load(Ordering::Relaxed) == before {
             tokio::task::yield_now().await;
         }
         // The client disconnects.

@@ -27,12 +27,12 @@ thread_local! {
 
 tokio::task_local! {
     /// The cancel handle of the statement that a task plans, since DataFusion's rules have no access to it.
-    static PLANNED: CancelHandle;
+    static PLANNING_CANCEL: CancelHandle;
 }
 
 /// Runs the planning of a statement; [`check_current`] inside of it checks `cancel`.
 pub(crate) async fn plan_cancellable<F: Future>(cancel: CancelHandle, work: F) -> F::Output {
-    PLANNED.scope(cancel, work).await
+    PLANNING_CANCEL.scope(cancel, work).await
 }
 
 /// The account of one operator in one of its partitions.
@@ -117,6 +117,6 @@ impl OperatorAccount {
 pub(crate) fn check_current() -> Result<()> {
     match OperatorAccount::current() {
         Some(account) => check(&account.cancel),
-        None => PLANNED.try_with(check).unwrap_or(Ok(())),
+        None => PLANNING_CANCEL.try_with(check).unwrap_or(Ok(())),
     }
 }

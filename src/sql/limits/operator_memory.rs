@@ -284,19 +284,19 @@ fn unnested_bytes(lists: &[usize], batch: &RecordBatch) -> usize {
 pub(crate) struct PendingBatches {
     reservation: MemoryReservation,
     batches: VecDeque<usize>,
-    most: usize,
+    max: usize,
 }
 
 impl PendingBatches {
     pub(crate) fn new(memory: &OperatorMemory, context: &TaskContext) -> Self {
-        let most = if matches!(memory.kind, MemoryUse::Waiting) { MAX_PENDING } else { 1 };
+        let max = if matches!(memory.kind, MemoryUse::Waiting) { MAX_PENDING } else { 1 };
         let reservation = MemoryConsumer::new(GUARD).register(context.memory_pool());
-        Self { reservation, batches: VecDeque::with_capacity(most), most }
+        Self { reservation, batches: VecDeque::with_capacity(max), max }
     }
 
     /// Reserves the bytes of a batch, and releases those of the oldest one if there are too many.
     pub(crate) fn push(&mut self, bytes: usize) -> Result<()> {
-        if self.batches.len() == self.most {
+        if self.batches.len() == self.max {
             self.batches.pop_front();
         }
         self.batches.push_back(bytes);

@@ -37,7 +37,7 @@ pub(crate) fn tokens(sql: &str, settings: &config::Sql) -> Result<Vec<TokenWithS
         let what = format!("the statement has {} bytes; {bytes} are allowed", sql.len());
         return Err(SqlError::Limit { what, setting: "sql.max_statement_bytes" });
     }
-    let invalid = |error: TokenizerError| SqlError::planning(&DataFusionError::from(ParserError::from(error)));
+    let invalid = |error: TokenizerError| SqlError::from_planning(&DataFusionError::from(ParserError::from(error)));
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().map_err(invalid)?;
     check(&tokens, settings)?;
     rewrite(tokens).map_err(invalid)?

@@ -19,9 +19,9 @@ use crate::{
 const AGE: &str = "lag_seconds";
 /// Keys that are read from the history store at a time. The thread is released once for all of them, and all are in
 /// memory.
-const AT_ONCE: usize = 32;
+const KEYS_PER_READ: usize = 32;
 /// Maximum number of samples for which several keys are read at a time.
-const MOST_AT_ONCE: usize = 1000;
+const MAX_SAMPLES_PER_READ: usize = 1000;
 
 /// A sample of a key.
 pub(super) struct Row<'a> {
@@ -163,17 +163,17 @@ fn keys<'a>(
     };
     // Other tasks run on the thread while this waits for the history store.
     let waits = unit.cluster.cluster.history_store().is_some();
-    let mut joined = patient(waits, || {
+    let mut joined = run_blocking(waits, || {
         JoinedReader::new(unit.cluster, wanted, |id| of.groups.includes(id), |sample_refs| sample_refs)
     });
     let sample_refs: Arc<[SampleRef]> =
         joined.as_mut().map(|joined| std::mem::take(&mut joined.sample_refs)).unwrap_or_default().into();
-    let at_once = if sample_refs.len() > MOST_AT_ONCE { 1 } else { AT_ONCE };
+    let keys_per_read = if sample_refs.len() > MAX_SAMPLES_PER_READ { 1 } else { KEYS_PER_READ };
     let (cluster, source) = (&*unit.cluster.cluster.name, &*unit.cluster.source.id.name);
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
-    let (mut ready, mut failed) = (vec![].into_iter(), false);
+    let (mut read_keys, mut failed) = (vec![].into_iter(), false);
     let keys = std::iter::from_fn(move || {
-        ready.next().or_else(|| {
+        read_keys.next().or_else(|| {
             let mut next = || {
                 let next = match &mut joined {
                     Ok(joined) => joined.next_key(has_key).transpose(),
@@ -181,8 +181,9 @@ fn keys<'a>(
                 };
                 next.filter(|next| !std::mem::replace(&mut failed, next.is_err()))
             };
-            ready = patient(waits, || std::iter::from_fn(&mut next).take(at_once).collect::<Vec<_>>()).into_iter();
-            ready.next()
+            read_keys = run_blocking(waits, || std::iter::from_fn(&mut next).take(keys_per_read).collect::<Vec<_>>())
+                .into_iter();
+            read_keys.next()
         })
     });
     keys.map(move |next| {
@@ -200,7 +201,7 @@ fn keys<'a>(
 }
 
 /// Runs code that may block on the history store.
-fn patient<T>(waits: bool, work: impl FnOnce() -> T) -> T {
+fn run_blocking<T>(waits: bool, work: impl FnOnce() -> T) -> T {
     if waits { tokio::task::block_in_place(work) } else { work() }
 }
 

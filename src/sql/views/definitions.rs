@@ -13,7 +13,7 @@ const RELATIONS: ViewDefinition = ViewDefinition {
     name: "relations",
     comment: "One row per group, topic and member that owns partitions of it, active or not",
     sql: "\
-WITH held AS (
+WITH assigned AS (
     SELECT cluster, source, group_id, topic, partition, member_id, coalesce(owner_source, source) AS members_of,
            committed_offset, lag, committed_at, active
     FROM lag
@@ -24,7 +24,7 @@ WITH held AS (
     SELECT cluster, source, group_id, topic, member_id, members_of, CAST(count(DISTINCT partition) AS INT) AS partitions, sum(lag) AS lag,
            CAST(count(committed_offset) - count(lag) AS INT) AS unknown_lag_partitions,
            max(committed_at) AS last_committed_at, bool_or(active) AS active
-    FROM held GROUP BY cluster, source, group_id, topic, member_id, members_of
+    FROM assigned GROUP BY cluster, source, group_id, topic, member_id, members_of
 )
 SELECT e.cluster, e.source, e.group_id, e.topic, e.partitions, e.member_id, m.instance_id, m.client_id, m.client_host,
        e.lag, e.unknown_lag_partitions, e.last_committed_at, e.active
@@ -72,11 +72,11 @@ const CONSUMERS: ViewDefinition = ViewDefinition {
     comment: "One row per group, with its topics, members and lag",
     sql: "\
 WITH reads AS (
-    SELECT cluster, source, group_id, topic, false AS held FROM offsets
+    SELECT cluster, source, group_id, topic, false AS assigned FROM offsets
     UNION ALL
     SELECT cluster, source, group_id, topic, true FROM assignments WHERE kind = 'current'
 ), by_topic AS (
-    SELECT cluster, source, group_id, topic, bool_or(held) AS active FROM reads
+    SELECT cluster, source, group_id, topic, bool_or(assigned) AS active FROM reads
     GROUP BY cluster, source, group_id, topic
 ), t AS (
     SELECT cluster, source, group_id, count(*) AS topics, count(*) FILTER (WHERE active) AS active_topics
