@@ -29,6 +29,7 @@ pub mod parts;
 mod poller;
 mod readers;
 mod records;
+mod requests;
 mod rights;
 mod switch;
 mod tail;

@@ -21,8 +21,9 @@ use tokio::sync::oneshot;
 
 use super::{
     admin,
-    ask::{AskError, LiveSource, Settle},
+    ask::{AskError, LiveSource},
     counters::Counters,
+    requests::{Reached, Requests},
     verdicts::LogHomes,
 };
 use crate::{
@@ -54,8 +55,8 @@ pub struct Log {
     /// What looking behind transactions cost.
     pub(super) counters: Counters,
     lanes: Lanes,
-    /// Requests of readers to the Admin API, if offsets are read by it.
-    pub(super) requests: Arc<admin::Requests>,
+    /// Requests of readers to the part that asks coordinators: the overlay, or the reader by the Admin API.
+    pub(super) requests: Arc<Requests>,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
 
@@ -119,7 +120,7 @@ impl Log {
         self.live.read().clone()
     }
 
-    async fn reach(self: &Arc<Self>, scope: &Scope) -> Result<Vec<(i32, Revision)>, AskError> {
+    async fn reach(self: &Arc<Self>, scope: &Scope) -> Result<Vec<(i32, Revision)>, SourceError> {
         let Some(cluster) = self.cluster.get().and_then(Weak::upgrade) else { return Ok(vec![]) };
         let health = cluster.health();
         let shards = concerned(&cluster.own, scope);
@@ -129,10 +130,10 @@ impl Log {
         if !health.reachable {
             let reason = health.faults.get(&Fault::Unreachable).cloned();
             let reason = reason.unwrap_or_else(|| "no broker answers".to_owned());
-            return Err(AskError::Unreachable { cluster: Name::clone(&cluster.name), reason });
+            return Err(AskError::Unreachable { cluster: Name::clone(&cluster.name), reason }.into());
         }
         let (count, reached, ()) = tokio::try_join!(
-            self.present_log_partitions(&cluster),
+            async { Ok(self.present_log_partitions(&cluster).await?) },
             self.follow_shards(&cluster, &shards, scope),
             async {
                 self.homes.refresh().await;
@@ -157,7 +158,7 @@ impl Log {
         cluster: &Arc<Cluster>,
         shards: &[Arc<Shard>],
         scope: &Scope,
-    ) -> Result<Vec<(i32, Revision)>, AskError> {
+    ) -> Result<Vec<(i32, Revision)>, SourceError> {
         // Before the question: an end below is of another log.
         let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.number, shard.applied().0)).collect();
         let ends = self.present_ends(cluster, before.keys().copied().collect()).await?;
@@ -178,13 +179,13 @@ impl Log {
         target: i64,
         moved: bool,
         scope: &Scope,
-    ) -> Result<Option<(i32, Revision)>, AskError> {
+    ) -> Result<Option<(i32, Revision)>, SourceError> {
         let number = shard.key.number;
         let mut shard = Arc::clone(shard);
         let (mut target, mut moved) = (target, moved);
         // Before the shard is looked at: what changes in between is noticed.
         let mut changes = cluster.watch_health();
-        let mut settled: Option<oneshot::Receiver<Result<(), AskError>>> = None;
+        let mut settled: Option<oneshot::Receiver<Reached>> = None;
         let is_open = shard.progress.open_transaction_since().is_some();
         let patience = tokio::time::sleep(if is_open { Duration::ZERO } else { HELD_BACK });
         tokio::pin!(patience);
@@ -195,7 +196,7 @@ impl Log {
                 None => return Ok(None),
                 Some(now) if now.key != shard.key => {
                     let reason = "committed offsets are read by the Admin API since; ask again".to_owned();
-                    return Err(AskError::Client { reason });
+                    return Err(SourceError::Unreachable { reason });
                 }
                 Some(now) if now.epoch != shard.epoch => {
                     // Loaded again, since the log moved: the target was of the log before.
@@ -211,28 +212,19 @@ impl Log {
                 // Without an answer the overlay does not work on it any more: the shard has changed.
                 result = async { settled.as_mut()?.await.ok() }, if settled.is_some() => match result {
                     // Shown, though not read: what is applied is all that the reader waits for.
-                    Some(result) => return result.map(|()| Some((number, shard.applied()))),
+                    Some(reached) => return Ok(Some((number, reached?))),
                     None => settled = None,
                 },
                 () = &mut patience, if !moved && settled.is_none() && !patience.is_elapsed() => {
-                    settled = Some(self.settle(number, target, scope));
+                    settled = match self.requests.send((number, Revision(target)), scope) {
+                        Err(busy @ SourceError::Busy { .. }) => return Err(busy),
+                        // Without an overlay, the end of the transaction is waited for.
+                        asked => asked.ok(),
+                    };
                 }
                 changed = changes.changed() => if changed.is_err() { return Ok(None) },
             }
         }
-    }
-
-    /// Asks for what lies behind an open transaction.
-    fn settle(&self, log_partition: i32, target: i64, scope: &Scope) -> oneshot::Receiver<Result<(), AskError>> {
-        let (done, settled) = oneshot::channel();
-        let key = match scope {
-            Scope::Key(group, topic, partition) => Some((Name::clone(group), Name::clone(topic), *partition)),
-            Scope::All => None,
-        };
-        if let Some(live) = self.live() {
-            live.settle(Settle { log_partition, target, key, done });
-        }
-        settled
     }
 
     /// Says which open transaction holds a log partition up.
@@ -261,7 +253,7 @@ fn concerned(source: &Source, scope: &Scope) -> Vec<Arc<Shard>> {
 
 impl Latest for LatestOfLog {
     fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
-        async move { Ok(self.0.reach(scope).await?) }.boxed()
+        self.0.reach(scope).boxed()
     }
 
     fn held_up(&self, scope: &Scope) -> Option<String> {

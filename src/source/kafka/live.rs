@@ -1,11 +1,6 @@
 //! Answers callers that want to know the present state of the cluster.
 
-use std::{
-    ffi::CStr,
-    sync::mpsc::{SyncSender, TrySendError},
-    thread,
-    time::Duration,
-};
+use std::{ffi::CStr, thread, time::Duration};
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
@@ -16,7 +11,7 @@ use super::{
     ffi::{Admin, ListedOffset, ReplyContent, Spec},
     now,
 };
-use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds, Settle};
+use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds};
 
 /// How long a failed request to a broker is waited for beyond its timeout.
 const GRACE: Duration = Duration::from_secs(1);
@@ -30,14 +25,12 @@ const TICK: Duration = Duration::from_millis(50);
 pub(super) struct Live {
     client: Client,
     coordinators: Mutex<Coordinators<()>>,
-    /// To the overlay, if it is enabled, with the number of requests that fit in.
-    overlay: Option<(SyncSender<Settle>, usize)>,
 }
 
 impl Live {
     /// Asks for log ends through `client`.
-    pub(super) fn new(client: Client, connector: Connector, overlay: Option<(SyncSender<Settle>, usize)>) -> Self {
-        Self { client, coordinators: Mutex::new(Coordinators::new(connector)), overlay }
+    pub(super) fn new(client: Client, connector: Connector) -> Self {
+        Self { client, coordinators: Mutex::new(Coordinators::new(connector, usize::MAX)) }
     }
 }
 
@@ -50,23 +43,13 @@ impl LiveSource for Live {
         self.client.refresh_log_metadata(timeout).map(|count| i32::try_from(count).ok())
     }
 
-    fn committed(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, AskError> {
-        self.coordinators.lock().committed(group, timeout)
+    fn committed(&self, group: &str) -> Result<Vec<CommittedKey>, AskError> {
+        self.coordinators.lock().committed(group)
     }
 
     fn rest(&self) {
         // Nor should the client go on looking for its coordinator, which makes `__consumer_offsets` where it was deleted.
         self.coordinators.lock().disconnect();
-    }
-
-    fn settle(&self, request: Settle) {
-        let Some((overlay, room)) = &self.overlay else { return };
-        match overlay.try_send(request) {
-            // The caller tries again later: it must not wait for those before it.
-            Err(TrySendError::Full(request)) => drop(request.done.send(Err(AskError::Busy { waiting: *room }))),
-            // The overlay has ended: its callers are told by the drop of their request.
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-        }
     }
 }
 
@@ -115,6 +98,3 @@ fn list_offsets(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

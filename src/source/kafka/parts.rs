@@ -157,14 +157,12 @@ impl Parts {
         let reader = Reader::new((writer, log), &connector, &identity, known, requests);
         let mut reader = reader.map_err(failed("listener"))?;
         if let Reader::Log(reader) = &mut reader {
-            let mut requests = None;
             if settings.transactions.enabled {
-                let clients = (poller.client(), connector.clone(), Arc::clone(&identity));
-                let both = (writer.clone(), Arc::clone(log));
-                let (part, sender) = Overlay::new(both, clients, settings.transactions.clone());
-                (reader.overlay, requests) = (Some(part), Some(sender));
+                let clients = (poller.client(), &connector, &identity);
+                let requests = log.requests.open();
+                reader.overlay = Some(Overlay::new((writer, log), clients, &settings.transactions, requests));
             }
-            log.set_live(Arc::new(Live::new(poller.client().clone(), connector, requests)));
+            log.set_live(Arc::new(Live::new(poller.client().clone(), connector)));
         }
         Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, reader, tails, switch })
     }

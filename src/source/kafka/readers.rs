@@ -12,6 +12,7 @@ use super::{
     identity::Identity,
     listener::{Listener, Shards},
     overlay::Overlay,
+    requests::Inbox,
     threads::PartFault,
 };
 use crate::{model::SourceKind, store::writer::SourceWriter};
@@ -43,7 +44,7 @@ impl Reader {
         connector: &Connector,
         identity: &Arc<Identity>,
         known: Shards,
-        requests: admin::Inbox,
+        requests: Inbox,
     ) -> Result<Self, AskError> {
         match writer.source().kind() {
             SourceKind::Table => {
