@@ -1,14 +1,15 @@
-//! The self-audit: compares what is shown with what Kafka's coordinators say, group by group, all
-//! the time and slowly. What is shown of a group is found as for a point query, so that rows shown from the wrong log
-//! partition are differences, and rows shown from the right one are not, wherever it is.
+//! The self-audit: compares the rows that readers see with the committed offsets that coordinators return, continuously
+//! and slowly, one group at a time. It finds the rows of a group as a point query does, so rows shown from the wrong
+//! log partition count as differences.
 //!
-//! Commits go on meanwhile, so a difference counts only where the key did not move here between the
-//! looks before and after the answer, where everything below the high watermark read after the
-//! answer is applied, and where a second look a while later sees it again. A group behind an open
-//! transaction, or of a coordinator that does not tell, is passed over and counted.
+//! Groups commit during the comparison. A difference therefore counts only if the row did not change between a read
+//! before the response and one after it, the shard was applied up to the high watermark read after the response, and a
+//! second comparison finds it again. Groups behind an open transaction, and groups without a response, are skipped and
+//! counted.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use hashbrown::HashMap;
 use tokio_util::sync::CancellationToken;
 
@@ -18,33 +19,27 @@ use crate::{
     source::kafka::{AskError, Committed, CommittedKey, Log},
     store::{
         Store,
-        audit::AuditKey,
+        audit::Found,
         cluster::Cluster,
         group::{Entry, GroupView},
         shard::Shard,
     },
 };
 
-/// Bound of one question.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// The first round begins no later than so long after the start.
+/// Longest time from the start to the first round.
 const FIRST: Duration = Duration::from_secs(60);
+const PATIENCE: Patience = Patience { follow: Duration::from_secs(5), again: Duration::from_secs(1) };
 
-/// How patient an audit is.
+/// Waiting times of a comparison.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
-    /// With a reader that is behind.
+    /// Timeout for a shard that is behind the high watermark.
     follow: Duration,
-    /// Between two looks at what differs.
+    /// Time between the two comparisons of a group.
     again: Duration,
 }
 
-const PATIENCE: Patience = Patience { follow: TIMEOUT, again: Duration::from_secs(1) };
-
-/// A key that differs: ours, theirs.
-type Found = (AuditKey, Option<i64>, Option<i64>);
-
-/// Audits a cluster until the token is cancelled.
+/// Audits a cluster until `stop` is cancelled.
 pub async fn run(
     store: Arc<Store>,
     (cluster, log): (Arc<Cluster>, Arc<Log>),
@@ -52,163 +47,155 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     tokio::select! {
-        () = rounds(&store, (&cluster, &log), &settings) => {}
+        () = rounds(&store, (&cluster, &log), &settings), if settings.enabled => {}
         () = stop.cancelled() => {}
     }
-    // Off, it has nothing to do until the end.
-    stop.cancelled().await;
 }
 
 async fn rounds(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), settings: &config::Audit) {
-    if !settings.enabled {
-        return;
-    }
     let per_second = u32::try_from(settings.calls_per_second).unwrap_or(u32::MAX).max(1);
-    let between = Duration::from_secs(1) / per_second;
     let mut wait = settings.interval.min(FIRST);
     loop {
         tokio::time::sleep(wait).await;
         wait = settings.interval;
         for group in groups(cluster) {
-            tokio::time::sleep(between).await;
-            let is_log = cluster.own.kind() == SourceKind::Log;
-            if is_log && cluster.health().ready && cluster.health().reachable {
+            tokio::time::sleep(Duration::from_secs(1) / per_second).await;
+            let health = cluster.health();
+            if cluster.own.kind() == SourceKind::Log && health.ready && health.reachable {
                 audit(store, (cluster, log), &group, PATIENCE).await;
             }
         }
         if let Some(live) = log.live() {
-            // Closing connections may block; nothing depends on whether it succeeds.
+            // Closing connections may block. Nothing depends on the result.
             let _ = tokio::task::spawn_blocking(move || live.rest()).await;
         }
     }
 }
 
-/// The groups of a cluster, and those that once differed.
-fn groups(cluster: &Cluster) -> Vec<Name> {
-    let mut groups = cluster.own.audit.groups_with_differences();
+/// Returns the groups with committed offsets, and those with known differences.
+fn groups(cluster: &Cluster) -> BTreeSet<Name> {
+    let mut groups: BTreeSet<Name> = cluster.own.audit.differences().into_iter().map(|(key, _)| key.0).collect();
     for shard in cluster.own.shards() {
         groups.extend(shard.pin().groups.iter().filter(|group| !group.is_empty()).map(|group| Name::clone(&group.id)));
     }
-    groups.sort();
-    groups.dedup();
     groups
 }
 
-/// Looks at a group, and once more at what differs.
+/// Audits a group, and records its differences.
 async fn audit(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), group: &Name, patience: Patience) {
-    let Some((keys, first)) = compare((cluster, log), group, patience).await else {
-        cluster.own.audit.skipped.add(1);
+    let audit = &cluster.own.audit;
+    let Some((keys, found)) = compare_twice((cluster, log), group, patience).await else {
+        audit.skipped.add(1);
         return;
     };
-    let mut found = vec![];
-    if !first.is_empty() {
-        tokio::time::sleep(patience.again).await;
-        // Brokers may have restarted: readers see what coordinators tell as soon as these have been asked.
-        let _ = tokio::time::timeout(patience.follow, log.homes.refresh()).await;
-        let Some((_, second)) = compare((cluster, log), group, patience).await else {
-            cluster.own.audit.skipped.add(1);
-            return;
-        };
-        found.extend(second.into_iter().filter(|(key, ..)| first.iter().any(|(other, ..)| other == key)));
-    }
-    cluster.own.audit.groups.add(1);
-    cluster.own.audit.keys.add(keys as u64);
-    for (group, topic, partition) in cluster.own.audit.set(group, store.clock.now(), found) {
+    audit.groups.add(1);
+    audit.keys.add(keys as u64);
+    for (group, topic, partition) in audit.set(group, store.clock.now(), found) {
         tracing::warn!(
             cluster = &*cluster.name,
             group = &*group,
             topic = &*topic,
             partition,
-            "a committed offset is not what its coordinator says; see the table audit"
+            "a committed offset differs from the one that its coordinator returns; see the table audit"
         );
     }
 }
 
-/// Compares a group once. `None`: it cannot be compared now. Returns how many keys, and what differs.
-async fn compare(
+/// Compares a group, and again if it differs. Returns the number of keys and the keys that differed both times, or
+/// `None` if the group cannot be compared now.
+async fn compare_twice(
     (cluster, log): (&Arc<Cluster>, &Arc<Log>),
     group: &Name,
     patience: Patience,
+) -> Option<(usize, Vec<Found>)> {
+    let (keys, first) = compare((cluster, log), group, patience.follow).await?;
+    if first.is_empty() {
+        return Some((keys, first));
+    }
+    tokio::time::sleep(patience.again).await;
+    // Brokers may have restarted, so that another log partition holds the group's offsets.
+    let _ = tokio::time::timeout(patience.follow, log.homes.refresh()).await;
+    let (_, mut second) = compare((cluster, log), group, patience.follow).await?;
+    second.retain(|(key, ..)| first.iter().any(|(other, ..)| other == key));
+    Some((keys, second))
+}
+
+/// Compares a group once. `follow`: timeout for shards behind the high watermark.
+async fn compare(
+    (cluster, log): (&Arc<Cluster>, &Arc<Log>),
+    group: &Name,
+    follow: Duration,
 ) -> Option<(usize, Vec<Found>)> {
     let before = shown(cluster, group);
     let shards = cluster.own.shards_with_group(group);
     if shards.is_empty() || shards.iter().any(|shard| shard.progress.open_transaction_since().is_some()) {
         return None;
     }
-    let answer = ask(cluster, log, group).await;
-    let answer =
-        answer.inspect_err(|error| tracing::debug!(cluster = &*cluster.name, group = &**group, %error, "cannot audit"));
-    let answer = answer.ok()?;
+    let (live, id) = (log.live()?, Name::clone(group));
+    let reply = tokio::task::spawn_blocking(move || live.committed(&id)).await.ok()?;
+    let log_error = |error: &AskError| {
+        tracing::debug!(cluster = &*cluster.name, group = &**group, %error, "cannot audit a group");
+    };
+    let reply = reply.inspect_err(log_error).ok()?;
     let ends = log.present_ends(cluster, shards.iter().map(|shard| shard.key.number).collect()).await.ok()?;
-    let follow = shards.iter().map(|shard| {
+    let applied = shards.iter().map(|shard| {
         let end = ends.get(&shard.key.number).copied().unwrap_or(0);
         shard.wait_applied(Revision(end))
     });
-    tokio::time::timeout(patience.follow, futures::future::join_all(follow)).await.ok()?;
-    // A shard that was loaded again is another.
-    let is_same = |shard: &Arc<Shard>| cluster.own.shard(shard.key.number).is_some_and(|now| now.epoch == shard.epoch);
-    if !shards.iter().all(is_same) {
-        return None;
-    }
+    tokio::time::timeout(follow, join_all(applied)).await.ok()?;
     let after = shown(cluster, group);
-    let place = |shown: &Option<(Arc<Shard>, Arc<GroupView>)>| shown.as_ref().map(|(shard, _)| shard.key.number);
+    let place = |shown: &Shown| shown.as_ref().map(|(shard, _)| (shard.key.number, shard.epoch));
     if before.is_some() && place(&before) != place(&after) {
-        // Shown from elsewhere since.
+        // Another log partition has the group now, or the shard was loaded again.
         return None;
     }
     let ends = cluster.ends.current();
-    let is_listed =
+    let is_visible =
         |topic: &str| cluster.config.topics.accepts(topic) && !ends.topic(topic).is_some_and(|of| of.refused);
-    let view = |shown: Option<(Arc<Shard>, Arc<GroupView>)>| shown.map(|(_, group)| group);
-    Some(differences(group, view(before).as_deref(), &answer, view(after).as_deref(), is_listed))
+    let view = |shown: Shown| shown.map(|(_, group)| group);
+    Some(differences(group, view(before).as_deref(), &reply, view(after).as_deref(), is_visible))
 }
 
-async fn ask(cluster: &Cluster, log: &Log, group: &Name) -> Result<Vec<CommittedKey>, AskError> {
-    let not_connected = || AskError::NotConnected { cluster: Name::clone(&cluster.name) };
-    let (live, group) = (log.live().ok_or_else(not_connected)?, Name::clone(group));
-    let ask = tokio::task::spawn_blocking(move || live.committed(&group, TIMEOUT));
-    ask.await.unwrap_or(Err(AskError::NoAnswer))
-}
+/// The rows of a group that readers see, and their shard.
+type Shown = Option<(Arc<Shard>, Arc<GroupView>)>;
 
-/// What readers see of a group, and the shard that it is shown from.
-fn shown(cluster: &Cluster, group: &str) -> Option<(Arc<Shard>, Arc<GroupView>)> {
+fn shown(cluster: &Cluster, group: &str) -> Shown {
     let shard = cluster.own.shard_of_group(group)?;
     let view = shard.group(group)?;
     Some((shard, view))
 }
 
-/// The entries of a group by key.
-fn index(view: Option<&GroupView>) -> HashMap<(Name, i32), Entry<'_>> {
+/// Returns the entries of a group by topic and partition.
+fn index(view: Option<&GroupView>) -> HashMap<(&str, i32), Entry<'_>> {
     let entries = view.into_iter().flat_map(GroupView::entries);
-    entries.map(|entry| ((Name::clone(entry.topic), entry.row.partition), entry)).collect()
+    entries.map(|entry| ((&**entry.topic, entry.row.partition), entry)).collect()
 }
 
-/// Keys of the answer that are neither what was shown before it nor what is shown after; of those that did not move in
-/// between. Topics that the coordinator may hide from us do not count.
+/// Returns the number of keys, and the keys where the response differs from the row. Rows that changed between `before`
+/// and
+/// `after` do not count, nor do topics that the coordinator may hide.
 fn differences(
     group: &Name,
     before: Option<&GroupView>,
-    answer: &[CommittedKey],
+    reply: &[CommittedKey],
     after: Option<&GroupView>,
-    shown: impl Fn(&str) -> bool,
+    is_visible: impl Fn(&str) -> bool,
 ) -> (usize, Vec<Found>) {
     let (before, after) = (index(before), index(after));
-    let theirs: HashMap<(Name, i32), &Committed> =
-        answer.iter().map(|(topic, partition, of)| ((Name::from(topic.as_str()), *partition), of)).collect();
-    let mut keys: Vec<(Name, i32)> = after.keys().chain(theirs.keys()).filter(|key| shown(&key.0)).cloned().collect();
-    keys.sort();
-    keys.dedup();
-    let differs = |key: &(Name, i32)| {
-        let (ours, theirs) = (after.get(key), theirs.get(key));
-        let at = |entry: Option<&Entry<'_>>| entry.map(|entry| entry.row.revision);
-        let moved = at(before.get(key)) != at(ours);
-        let same = match (ours, theirs) {
+    let reply: HashMap<(&str, i32), &Committed> =
+        reply.iter().map(|(topic, partition, of)| ((&**topic, *partition), of)).collect();
+    let keys: BTreeSet<(&str, i32)> =
+        after.keys().chain(reply.keys()).copied().filter(|key| is_visible(key.0)).collect();
+    let differs = |key: &(&str, i32)| {
+        let (ours, theirs) = (after.get(key), reply.get(key));
+        let has_moved = before.get(key).map(|entry| entry.row.revision) != ours.map(|entry| entry.row.revision);
+        let is_same = match (ours, theirs) {
             (None, None) => true,
             (Some(ours), Some(theirs)) => theirs.is(ours.row, ours.extras),
             _ => false,
         };
-        let offset = (ours.map(|ours| ours.row.committed_offset), theirs.map(|of| of.offset));
-        (!moved && !same).then(|| ((Name::clone(group), Name::clone(&key.0), key.1), offset.0, offset.1))
+        let key = (Name::clone(group), Name::from(key.0), key.1);
+        (!has_moved && !is_same).then(|| (key, ours.map(|ours| ours.row.committed_offset), theirs.map(|of| of.offset)))
     };
     (keys.len(), keys.iter().filter_map(differs).collect())
 }

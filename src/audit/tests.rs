@@ -27,7 +27,7 @@ struct Kafka {
 struct Fake(Arc<Kafka>);
 
 impl LiveSource for Fake {
-    fn committed(&self, _: &str, _: Duration) -> Result<Vec<CommittedKey>, AskError> {
+    fn committed(&self, _: &str) -> Result<Vec<CommittedKey>, AskError> {
         if *self.0.refuses.lock() { Err(AskError::NoAnswer) } else { Ok(self.0.committed.lock().clone()) }
     }
 

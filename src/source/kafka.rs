@@ -36,6 +36,7 @@ pub mod tasks;
 mod poller;
 mod readers;
 mod records;
+mod requests;
 mod rights;
 mod switch;
 mod markers;

@@ -1,4 +1,4 @@
-//! Results of the audit: committed offsets that differ from those of their coordinator or offset store.
+//! Results of the self-audit: committed offsets that differ from those of the source.
 
 use std::collections::BTreeMap;
 
@@ -7,77 +7,63 @@ use parking_lot::Mutex;
 use super::counter::Counter;
 use crate::model::{Millis, Name};
 
-/// Key of a committed offset: (group, topic, partition).
+/// (group, topic, partition).
 pub type AuditKey = (Name, Name, i32);
 
-/// A committed offset that differs.
+/// A key that differs, with the offset of the store and the offset of the coordinator.
+pub type Found = (AuditKey, Option<i64>, Option<i64>);
+
+/// A committed offset that differs from the one that its coordinator returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The offset in offsetd; `None` if it does not exist here.
+    /// The offset in the store, if there is one.
     pub committed_offset: Option<i64>,
-    /// The offset at the coordinator; `None` if it does not exist there.
+    /// The offset that the coordinator returns, if there is one.
     pub their_offset: Option<i64>,
-    /// Time at which the difference was first seen.
+    /// Time of the first audit that found it.
     pub first_seen_at: Millis,
-    /// Time at which the difference was last seen.
+    /// Time of the last audit that found it.
     pub checked_at: Millis,
 }
 
-/// Differences and counters of one source.
+/// Differences and counters of one cluster.
 #[derive(Debug, Default)]
 pub struct Audit {
     differences: Mutex<BTreeMap<AuditKey, Difference>>,
-    /// Number of groups compared.
+    /// Groups compared.
     pub groups: Counter,
-    /// Number of committed offsets compared.
+    /// Committed offsets compared.
     pub keys: Counter,
-    /// Number of groups that could not be compared: they have commits after an open transaction, or the coordinator did
-    /// not answer.
+    /// Groups that could not be compared: behind an open transaction, or without a response of the coordinator.
     pub skipped: Counter,
-    /// Number of differences that a second check confirmed.
+    /// Differences that a second comparison confirmed.
     pub found: Counter,
 }
 
 impl Audit {
-    /// Returns the current differences.
+    /// Returns the differences of all groups.
     #[must_use]
     pub fn differences(&self) -> Vec<(AuditKey, Difference)> {
         self.differences.lock().iter().map(|(key, of)| (key.clone(), of.clone())).collect()
     }
 
-    /// Replaces the differences of a group. Returns the keys that are new.
-    pub fn set(&self, group: &str, now: Millis, found: Vec<(AuditKey, Option<i64>, Option<i64>)>) -> Vec<AuditKey> {
+    /// Replaces the differences of a group. Returns the keys that did not differ before.
+    pub fn set(&self, group: &str, now: Millis, found: Vec<Found>) -> Vec<AuditKey> {
         let mut differences = self.differences.lock();
-        let mut before: BTreeMap<AuditKey, Difference> = BTreeMap::new();
-        differences.retain(|key, of| {
-            let others = *key.0 != *group;
-            if !others {
-                before.insert(key.clone(), of.clone());
-            }
-            others
-        });
+        let before: BTreeMap<_, _> = differences.extract_if(.., |key, _| *key.0 == *group).collect();
         let mut new = vec![];
         for (key, committed_offset, their_offset) in found {
-            let first_seen_at = before.get(&key).map_or(now, |before| before.first_seen_at);
-            if !before.contains_key(&key) {
-                new.push(key.clone());
-            }
+            let known = before.get(&key);
+            new.extend(known.is_none().then(|| key.clone()));
+            let first_seen_at = known.map_or(now, |known| known.first_seen_at);
             differences.insert(key, Difference { committed_offset, their_offset, first_seen_at, checked_at: now });
         }
         self.found.add(new.len() as u64);
         new
     }
 
-    /// Drops the differences, because they belong to another Kafka cluster.
+    /// Drops all differences, since another Kafka cluster is read now.
     pub(super) fn clear(&self) {
         self.differences.lock().clear();
-    }
-
-    /// Returns the groups with differences.
-    #[must_use]
-    pub fn groups_with_differences(&self) -> Vec<Name> {
-        let mut groups: Vec<Name> = self.differences.lock().keys().map(|key| Name::clone(&key.0)).collect();
-        groups.dedup();
-        groups
     }
 }

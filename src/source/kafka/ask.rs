@@ -1,8 +1,6 @@
-//! Questions about the present state of a log, and why they have no answer.
+//! Queries of the present state of a log, and their errors.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
-
-use tokio::sync::oneshot;
 
 use crate::{
     model::Name,
@@ -12,7 +10,7 @@ use crate::{
     },
 };
 
-/// Answers questions about the present state of a cluster. All but [`LiveSource::settle`] block: not for async code.
+/// Queries the present state of a cluster. Methods block, so async code must not call them.
 pub(crate) trait LiveSource: Send + Sync + fmt::Debug {
     /// Returns the high watermark of each log partition, within `timeout`.
     ///
@@ -28,20 +26,16 @@ pub(crate) trait LiveSource: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Returns everything that a group has committed, as its coordinator tells it.
+    /// Returns all committed offsets of a group from its coordinator.
     ///
     /// # Errors
-    /// Why the coordinator does not tell.
-    fn committed(&self, group: &str, _timeout: Duration) -> Result<Vec<CommittedKey>, AskError> {
-        Err(AskError::NotAsked { group: Name::from(group) })
+    /// The coordinator returns no offsets.
+    fn committed(&self, _group: &str) -> Result<Vec<CommittedKey>, AskError> {
+        Err(AskError::NoAnswer)
     }
 
-    /// Closes connections to coordinators: none is asked for a while.
+    /// Closes the connections to coordinators until the next request.
     fn rest(&self) {}
-
-    /// Takes a request to show what lies behind an open transaction. The request's sender is dropped when the log
-    /// partition is gone.
-    fn settle(&self, _request: Settle) {}
 }
 
 /// The end of each log partition, or why it is not known.
@@ -50,39 +44,26 @@ pub(crate) type LogEnds = BTreeMap<i32, Result<i64, AskError>>;
 /// A topic, a partition, and the committed offset.
 pub(crate) type CommittedKey = (String, i32, Committed);
 
-/// A committed offset as the group's coordinator tells it.
+/// A committed offset as the group's coordinator returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
     /// The offset.
     pub(crate) offset: i64,
     /// Epoch of the last consumed record; -1 is unknown.
     pub(crate) leader_epoch: i32,
-    /// Text of the client.
+    /// Metadata string of the client.
     pub(crate) metadata: String,
 }
 
 impl Committed {
-    /// Whether this is the commit of a row. Brokers before 2.1 tell no epoch.
+    /// Whether this is the commit of a row. Brokers before 2.1 return no epoch.
     #[must_use]
-    pub(crate) fn is(&self, row: &Row, extras: Option<&Extras>) -> bool {
-        row.has_values(extras, self.offset, self.leader_epoch, &self.metadata)
+    pub(crate) fn is(&self, row: &Row, rare: Option<&Extras>) -> bool {
+        row.has_values(rare, self.offset, self.leader_epoch, &self.metadata)
     }
 }
 
-/// A request to show what a log partition holds below an offset, whatever transaction is open.
-#[derive(Debug)]
-pub(crate) struct Settle {
-    /// Partition of `__consumer_offsets`.
-    pub(crate) log_partition: i32,
-    /// High watermark up to which records are shown.
-    pub(crate) target: i64,
-    /// Only this (group, topic, partition).
-    pub(crate) key: Option<(Name, Name, i32)>,
-    /// Told when the shard shows it. A transaction that is not decided is waited for.
-    pub(crate) done: oneshot::Sender<Result<(), AskError>>,
-}
-
-/// Why a source does not answer a question.
+/// Error of a query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
     /// Nothing reads the cluster.
@@ -98,12 +79,6 @@ pub enum AskError {
         cluster: Name,
         /// The last failure.
         reason: String,
-    },
-    /// The source does not ask coordinators.
-    #[error("the coordinator of group {group:?} is not asked")]
-    NotAsked {
-        /// Id of the group.
-        group: Name,
     },
     /// The client cannot be made, or does not take the request.
     #[error("{reason}")]
@@ -123,18 +98,9 @@ pub enum AskError {
         /// The time that was allowed.
         after: Duration,
     },
-    /// The answer is not of the kind that was asked for, or not about what was asked for.
+    /// The response is of another kind, or about something else.
     #[error("the answer does not say it")]
     NoAnswer,
-    /// More commits than fit into memory lie behind an open transaction.
-    #[error("too many commits behind an open transaction to keep them all")]
-    TooManyCommits,
-    /// Too many callers wait for what lies behind open transactions.
-    #[error("{waiting} requests wait already for commits behind open transactions; try again later")]
-    Busy {
-        /// How many requests wait.
-        waiting: usize,
-    },
     /// A log partition could not be asked about.
     #[error("log partition {log_partition}: {cause}")]
     LogPartition {
@@ -143,7 +109,7 @@ pub enum AskError {
         /// Why.
         cause: Arc<AskError>,
     },
-    /// The coordinator of a group does not tell.
+    /// The coordinator of a group returns no offsets.
     #[error("the coordinator of group {group:?} refuses to tell: {cause}")]
     Coordinator {
         /// Id of the group.
@@ -158,6 +124,12 @@ impl AskError {
     #[must_use]
     pub fn broker(error: impl fmt::Display) -> Self {
         Self::Broker { reason: error.to_string() }
+    }
+
+    /// The error of the coordinator of a group, for readers.
+    #[must_use]
+    pub fn of_group(&self, group: &Name) -> SourceError {
+        Self::Coordinator { group: Name::clone(group), cause: Arc::new(self.clone()) }.into()
     }
 
     /// The error of one log partition.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     client::Connector,
     coordinator::{Answer, Coordinators},
-    ffi::CommittedOffset,
+    ffi::{Admin, CommittedOffset, ReplyContent},
     latest::Log,
     now,
     verdicts::{Class, Told, Verdicts, strays_of},
@@ -65,9 +65,8 @@ pub(super) struct Asker {
     seen: (Vec<GroupSet>, Verdicts),
     classes: HashMap<Class, Vec<Copy>>,
     rounds: HashMap<Class, Round>,
-    /// The reader's request in progress: its number, the number of the first request to a coordinator, and the
-    /// deadline.
-    serving: Option<(u64, usize, Instant)>,
+    /// The reader's request in progress: its number and its deadline.
+    serving: Option<(u64, Instant)>,
     next_look: Instant,
 }
 
@@ -96,7 +95,7 @@ impl Asker {
             cluster: Arc::clone(writer.cluster()),
             source: Arc::clone(writer.source()),
             log: Arc::clone(log),
-            coordinators: Coordinators::new(connector),
+            coordinators: Coordinators::new(connector, usize::MAX),
             topic_id: None,
             seen: Default::default(),
             classes: HashMap::new(),
@@ -123,18 +122,18 @@ impl Asker {
             self.look(now);
         }
         if is_new {
-            self.serving = Some((wanted, self.coordinators.next_number(), now + PATIENCE));
+            self.serving = Some((wanted, now + PATIENCE));
             self.ask_again(now);
         }
         self.take_answers(now);
         match self.source.health().reachable {
             true => self.ask(now),
-            false => self.reconnect(now),
+            false => self.coordinators.disconnect(),
         }
-        if let Some((number, first, until)) = self.serving {
+        if let Some((number, until)) = self.serving {
             // A verdict may lead to new classes at the next call of `look`.
             let is_known = self.next_look > now;
-            let waits = !is_known || !self.coordinators.is_answered_from(first) || self.has_due(now);
+            let waits = !is_known || self.coordinators.len() > 0 || self.has_due(now);
             if !waits || now >= until {
                 self.log.homes.set_done(number);
                 self.serving = None;
@@ -214,8 +213,6 @@ impl Asker {
     }
 
     fn ask(&mut self, now: Instant) {
-        let lost = self.coordinators.renew(now);
-        self.put_off(lost, now);
         let is_due = |(class, round): &(&Class, &Round)| round.is_due(now) && self.classes.contains_key(*class);
         let mut due: Vec<(Instant, Class)> =
             self.rounds.iter().filter(is_due).map(|(class, round)| (round.due, class.clone())).collect();
@@ -228,19 +225,6 @@ impl Asker {
         }
     }
 
-    fn reconnect(&mut self, now: Instant) {
-        let lost = self.coordinators.disconnect();
-        self.put_off(lost, now);
-    }
-
-    fn put_off(&mut self, lost: Vec<Question>, now: Instant) {
-        for (class, _) in lost {
-            if let Some(round) = self.rounds.get_mut(&class) {
-                *round = Round { count: round.count, ..Round::new(now + INTERVAL) };
-            }
-        }
-    }
-
     fn ask_about(&mut self, class: &Class, now: Instant) {
         let copies = self.classes.get(class).map_or(&[][..], Vec::as_slice);
         let Some(round) = self.rounds.get_mut(class) else { return };
@@ -248,13 +232,10 @@ impl Asker {
         *round = Round { count: round.count + 1, ..Round::new(now + INTERVAL) };
         // Without samples the copies have no offsets, so there is nothing to compare.
         for copy in samples {
-            let group = Name::clone(&copy.0);
-            match self.coordinators.ask(&group, None, false, (class.clone(), copy), now) {
-                Ok(()) => round.open += 1,
-                Err((_, error)) => {
-                    tracing::warn!(cluster = &*self.cluster.name, %error, "cannot send requests to group coordinators");
-                }
-            }
+            round.open += 1;
+            let purpose = (class.clone(), copy);
+            let send = |admin: &Admin, number, (_, copy): &Question| admin.committed(number, &copy.0, None, false);
+            self.coordinators.send(purpose, 0, send);
         }
     }
 
@@ -305,9 +286,9 @@ impl Asker {
     /// Returns the verdict of a response about a copy. An error gives no verdict.
     fn judge(&self, answer: &Answer, copy: &Copy) -> Option<Told> {
         let answer = match answer {
-            Answer::Committed(answer) => answer.as_slice(),
+            Answer::Response(ReplyContent::Committed(answer)) => answer.as_slice(),
             Answer::NoGroup(_) => &[],
-            Answer::Refused(_) | Answer::Listed(_) | Answer::Described(_) => return None,
+            Answer::Refused(_) | Answer::Response(_) => return None,
             Answer::Failed(error) => {
                 tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator did not answer");
                 return None;

@@ -21,8 +21,9 @@ use tokio::sync::oneshot;
 
 use super::{
     admin,
-    ask::{AskError, LiveSource, Settle},
+    ask::{AskError, LiveSource},
     counters::Counters,
+    requests::{Reached, Requests},
     verdicts::LogHomes,
 };
 use crate::{
@@ -55,8 +56,8 @@ pub struct Log {
     /// Counters of the overlay.
     pub(super) counters: Counters,
     shared: SharedRequests,
-    /// Requests of readers for the latest offsets, used if offsets are read by the Admin API.
-    pub(super) requests: Arc<admin::Requests>,
+    /// Requests of readers to the task that requests offsets from coordinators: the overlay, or the reader by the Admin API.
+    pub(super) requests: Arc<Requests>,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
 
@@ -121,7 +122,7 @@ impl Log {
     }
 
     /// Waits until the log partitions of a scope show everything that Kafka has now. Returns how far each is applied.
-    async fn reach(self: &Arc<Self>, scope: &Scope) -> Result<Vec<(i32, Revision)>, AskError> {
+    async fn reach(self: &Arc<Self>, scope: &Scope) -> Result<Vec<(i32, Revision)>, SourceError> {
         let Some(cluster) = self.cluster.get().and_then(Weak::upgrade) else { return Ok(vec![]) };
         let health = cluster.health();
         let shards = shards_in_scope(&cluster.own, scope);
@@ -131,10 +132,10 @@ impl Log {
         if !health.reachable {
             let reason = health.faults.get(&Fault::Unreachable).cloned();
             let reason = reason.unwrap_or_else(|| "no broker answers".to_owned());
-            return Err(AskError::Unreachable { cluster: Name::clone(&cluster.name), reason });
+            return Err(AskError::Unreachable { cluster: Name::clone(&cluster.name), reason }.into());
         }
         let (count, reached, ()) = tokio::try_join!(
-            self.current_log_partitions(&cluster),
+            async { Ok(self.current_log_partitions(&cluster).await?) },
             self.wait_for_shards(&cluster, &shards, scope),
             async {
                 self.homes.refresh().await;
@@ -159,7 +160,7 @@ impl Log {
         cluster: &Arc<Cluster>,
         shards: &[Arc<Shard>],
         scope: &Scope,
-    ) -> Result<Vec<(i32, Revision)>, AskError> {
+    ) -> Result<Vec<(i32, Revision)>, SourceError> {
         // Read this before the request is sent: an end below it belongs to another log.
         let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.number, shard.applied().0)).collect();
         let ends = self.present_ends(cluster, before.keys().copied().collect()).await?;
@@ -181,13 +182,13 @@ impl Log {
         target: i64,
         replaced: bool,
         scope: &Scope,
-    ) -> Result<Option<(i32, Revision)>, AskError> {
+    ) -> Result<Option<(i32, Revision)>, SourceError> {
         let number = shard.key.number;
         let mut shard = Arc::clone(shard);
         let (mut target, mut replaced) = (target, replaced);
         // Subscribe before the shard is read, so that no change is missed.
         let mut changes = cluster.watch_health();
-        let mut settled: Option<oneshot::Receiver<Result<(), AskError>>> = None;
+        let mut settled: Option<oneshot::Receiver<Reached>> = None;
         let is_open = shard.progress.open_transaction_since().is_some();
         let blocked_timer = tokio::time::sleep(if is_open { Duration::ZERO } else { BLOCKED_AFTER });
         tokio::pin!(blocked_timer);
@@ -198,7 +199,7 @@ impl Log {
                 None => return Ok(None),
                 Some(now) if now.key != shard.key => {
                     let reason = "the read mode has changed to the Admin API; retry the request".to_owned();
-                    return Err(AskError::Client { reason });
+                    return Err(SourceError::Unreachable { reason });
                 }
                 Some(now) if now.epoch != shard.epoch => {
                     // The shard was loaded again because its log was replaced: the target belongs to the previous log.
@@ -214,28 +215,19 @@ impl Log {
                 // A dropped sender means that the overlay gave up because the shard was replaced.
                 result = async { settled.as_mut()?.await.ok() }, if settled.is_some() => match result {
                     // The overlay shows the rest, so the reader need not wait for a higher revision.
-                    Some(result) => return result.map(|()| Some((number, shard.applied()))),
+                    Some(reached) => return Ok(Some((number, reached?))),
                     None => settled = None,
                 },
                 () = &mut blocked_timer, if !replaced && settled.is_none() && !blocked_timer.is_elapsed() => {
-                    settled = Some(self.settle(number, target, scope));
+                    settled = match self.requests.send((number, Revision(target)), scope) {
+                        Err(busy @ SourceError::Busy { .. }) => return Err(busy),
+                        // Without an overlay, the caller waits for the end of the transaction.
+                        sent => sent.ok(),
+                    };
                 }
                 changed = changes.changed() => if changed.is_err() { return Ok(None) },
             }
         }
-    }
-
-    /// Requests that the overlay shows the commits behind an open transaction.
-    fn settle(&self, log_partition: i32, target: i64, scope: &Scope) -> oneshot::Receiver<Result<(), AskError>> {
-        let (done, settled) = oneshot::channel();
-        let key = match scope {
-            Scope::Key(group, topic, partition) => Some((Name::clone(group), Name::clone(topic), *partition)),
-            Scope::All => None,
-        };
-        if let Some(live) = self.live() {
-            live.settle(Settle { log_partition, target, key, done });
-        }
-        settled
     }
 
     /// Returns the text that names the open transaction that blocks a log partition.
@@ -265,7 +257,7 @@ fn shards_in_scope(source: &Source, scope: &Scope) -> Vec<Arc<Shard>> {
 
 impl LatestOffsets for LatestOfLog {
     fn required_revisions<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
-        async move { Ok(self.0.reach(scope).await?) }.boxed()
+        self.0.reach(scope).boxed()
     }
 
     fn delay_reason(&self, scope: &Scope) -> Option<String> {

@@ -1,11 +1,6 @@
 //! The client that requests the current state of a cluster on behalf of waiting callers.
 
-use std::{
-    ffi::CStr,
-    sync::mpsc::{SyncSender, TrySendError},
-    thread,
-    time::Duration,
-};
+use std::{ffi::CStr, thread, time::Duration};
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
@@ -16,7 +11,7 @@ use super::{
     ffi::{Admin, ListedOffset, ReplyContent, Spec},
     now,
 };
-use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds, Settle};
+use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds};
 
 /// Time beyond the timeout of a request during which its response or error is still awaited.
 const GRACE: Duration = Duration::from_secs(1);
@@ -30,14 +25,12 @@ const TICK: Duration = Duration::from_millis(50);
 pub(super) struct LiveClient {
     client: Client,
     coordinators: Mutex<Coordinators<()>>,
-    /// The queue to the overlay, if the overlay is enabled, with the capacity of the queue.
-    overlay: Option<(SyncSender<Settle>, usize)>,
 }
 
 impl LiveClient {
-    /// Makes a client that requests log ends through `client`.
-    pub(super) fn new(client: Client, connector: Connector, overlay: Option<(SyncSender<Settle>, usize)>) -> Self {
-        Self { client, coordinators: Mutex::new(Coordinators::new(connector)), overlay }
+    /// Creates a client that requests log ends through `client`.
+    pub(super) fn new(client: Client, connector: Connector) -> Self {
+        Self { client, coordinators: Mutex::new(Coordinators::new(connector, usize::MAX)) }
     }
 }
 
@@ -50,24 +43,14 @@ impl LiveSource for LiveClient {
         self.client.refresh_log_metadata(timeout).map(|count| i32::try_from(count).ok())
     }
 
-    fn committed(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, AskError> {
-        self.coordinators.lock().committed(group, timeout)
+    fn committed(&self, group: &str) -> Result<Vec<CommittedKey>, AskError> {
+        self.coordinators.lock().committed(group)
     }
 
     fn rest(&self) {
         // A connected client would search for its coordinator again, which creates `__consumer_offsets` if it was
         // deleted.
         self.coordinators.lock().disconnect();
-    }
-
-    fn settle(&self, request: Settle) {
-        let Some((overlay, room)) = &self.overlay else { return };
-        match overlay.try_send(request) {
-            // The caller gets an error and may retry later; it must not wait until earlier requests are done.
-            Err(TrySendError::Full(request)) => drop(request.done.send(Err(AskError::Busy { waiting: *room }))),
-            // The overlay has ended: the caller notices that its request is dropped.
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-        }
     }
 }
 
@@ -116,6 +99,3 @@ fn list_offsets(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,20 +1,17 @@
-//! Looks behind open transactions, so that plain commits there show as Kafka's own tools show them.
+//! Shows commits behind open transactions, as Kafka's own tools do.
 //!
-//! The readers stop at the last stable offset: an open transaction freezes its whole log partition,
-//! with the commits of all other groups behind it. Where that lasts (`freeze`), one more consumer
-//! reads what lies behind, whoever wrote it (`range`), and the coordinators of the groups that have
-//! records there say what is committed, at a bounded pace and only when there is something new. The
-//! record that an answer means is shown early (`Shard::show_early`). When the transaction ends, the
-//! readers replay all of it, and nothing jumps back.
+//! The poll threads stop at the last stable offset: an open transaction freezes its whole log partition, including
+//! later commits of all other groups. If a partition stays frozen (`freeze`), a read_uncommitted consumer reads the
+//! records behind the transaction (`look`). The overlay requests the committed offsets of the groups with new records
+//! there from their coordinators, at a bounded rate (`range`, `asks`), and shows the record that matches each response
+//! early (`Shard::show_early`). When the transaction ends, the poll threads replay these records, and no offset jumps
+//! back.
 //!
-//! Without open transactions this asks nothing and holds no connection.
+//! Without open transactions, the overlay sends no requests and holds no connections.
 
 use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        mpsc::{self, SyncSender},
-    },
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -26,141 +23,151 @@ mod freeze;
 mod look;
 mod range;
 
-use asks::{Asks, Waiting};
 use freeze::Freezes;
-use look::{Look, Shards};
+use look::Look;
+use range::Ask;
 
 use super::{
+    admin::Schedule,
     client::{Client, Connector},
-    coordinator::TIMEOUT,
+    coordinator::{Coordinators, TIMEOUT},
     ffi::{Admin, ReplyContent, Spec},
     identity::Identity,
     now,
+    requests::{Inbox, LatestRequest, ROOM},
 };
 use crate::{
     config,
     model::OFFSETS_TOPIC,
     source::kafka::Log,
-    source::kafka::ask::Settle,
     store::{
-        cluster::Cluster,
         ends::{OffsetAnswer, OffsetSpec},
+        source::Source,
         writer::SourceWriter,
     },
 };
 
-/// How often it looks whether a partition is frozen.
+/// Interval at which partitions are checked.
 const TICK: Duration = Duration::from_millis(50);
-/// How long the consumer is kept for the next transaction.
+/// Time for which an unused consumer is kept for the next transaction.
 const LINGER: Duration = Duration::from_secs(10);
-/// How soon a failed attempt is repeated.
+/// Delay of a retry.
 const RETRY: Duration = Duration::from_secs(1);
-/// Requests that wait, and as many more that were not taken yet. Beyond, callers are told at once that it is too many.
-const ROOM: usize = 1024;
+/// Interval between requests about a group with new records, or with a pending transaction that a reader waits for:
+/// half of the shortest, and the longest. It doubles with each request.
+const UNSTABLE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// The overlay of one cluster.
 #[derive(Debug)]
 pub(super) struct Overlay {
     writer: SourceWriter,
     log: Arc<Log>,
-    cluster: Arc<Cluster>,
-    settings: config::Transactions,
     connector: Connector,
     identity: Arc<Identity>,
-    requests: mpsc::Receiver<Settle>,
+    inbox: Inbox,
     freezes: Freezes,
-    stable: StableOffsets,
-    /// While something is frozen or awaited, and a little longer. The two have a client each: a broker answers nothing else on
-    /// a connection while a fetch waits there.
-    look: Option<(Look, Asks)>,
-    waiting: Vec<Waiting>,
+    /// Requests last stable offsets, one request at a time; `asked_at` is the time of a request without a response.
+    stable: Admin,
+    asked_at: Option<Instant>,
+    /// The read_uncommitted consumer, while it is needed. It has its own client: on a connection with a waiting fetch,
+    /// a broker handles no other request.
+    look: Option<Look>,
+    coordinators: Coordinators<Ask>,
+    /// The groups with new records or waiting readers.
+    groups: Schedule,
+    /// Requests for the stable offsets of keys with a pending transaction.
+    beside: VecDeque<Ask>,
+    /// Requests of readers beyond the offset that the consumer has reached.
+    wanted: Vec<LatestRequest>,
     next_try: Instant,
 }
 
-/// Asks for last stable offsets, one question at a time.
-#[derive(Debug)]
-struct StableOffsets {
-    admin: Admin,
-    pending: Option<Instant>,
-}
-
 impl Overlay {
-    /// Makes an overlay that asks for stable offsets through `client`. Returns it, and where requests go in with the number
-    /// that has room.
+    /// Makes an overlay that requests last stable offsets through `client`.
     pub(super) fn new(
-        (writer, log): (SourceWriter, Arc<Log>),
-        (client, connector, identity): (&Client, Connector, Arc<Identity>),
-        settings: config::Transactions,
-    ) -> (Self, (SyncSender<Settle>, usize)) {
-        let (sender, requests) = mpsc::sync_channel(ROOM);
-        let cluster = Arc::clone(writer.cluster());
-        let overlay = Self {
-            stable: StableOffsets { admin: Admin::new(client), pending: None },
-            writer,
-            log,
-            cluster,
-            settings,
-            connector,
-            identity,
-            requests,
+        (writer, log): (&SourceWriter, &Arc<Log>),
+        (client, connector, identity): (&Client, &Connector, &Arc<Identity>),
+        settings: &config::Transactions,
+        inbox: Inbox,
+    ) -> Self {
+        Self {
+            writer: writer.clone(),
+            log: Arc::clone(log),
+            connector: connector.clone(),
+            identity: Arc::clone(identity),
+            inbox,
             freezes: Freezes::default(),
+            stable: Admin::new(client),
+            asked_at: None,
             look: None,
-            waiting: vec![],
+            coordinators: Coordinators::new(connector.clone(), settings.calls_per_second),
+            groups: Schedule::between(UNSTABLE.0, UNSTABLE.1),
+            beside: VecDeque::new(),
+            wanted: vec![],
             next_try: now(),
-        };
-        (overlay, (sender, 2 * ROOM))
+        }
     }
 
-    /// Looks until the token is cancelled. Blocks: give it a thread.
+    /// Runs until the token is cancelled. Blocks its thread.
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let room = ROOM.saturating_sub(self.waiting.len());
-            if self.look.is_none() && room == 0 {
-                thread::park_timeout(TICK);
-            } else if self.look.is_none()
-                && let Ok(request) = self.requests.recv_timeout(TICK)
-            {
-                self.waiting.push(Waiting::new(request));
-            }
-            self.waiting.extend(self.requests.try_iter().take(room).map(Waiting::new));
+            self.take_requests();
             self.find_frozen();
             self.look_behind();
         }
     }
 
-    /// Asks for the last stable offsets of partitions where nothing moves.
+    /// Takes the requests of readers. Without a consumer, the thread waits here.
+    fn take_requests(&mut self) {
+        let ranges = self.look.iter().flat_map(|look| look.ranges.values());
+        let waiting = self.wanted.len() + ranges.map(|range| range.waiters.len()).sum::<usize>();
+        let wait = if self.look.is_none() { TICK } else { Duration::ZERO };
+        match ROOM.checked_sub(waiting + 1) {
+            Some(more) => {
+                self.wanted.extend(self.inbox.requests.recv_timeout(wait));
+                self.wanted.extend(self.inbox.requests.try_iter().take(more));
+            }
+            None => thread::park_timeout(wait),
+        }
+    }
+
+    /// Requests the last stable offsets of partitions whose applied offset stands still.
     fn find_frozen(&mut self) {
         let now = now();
-        if !self.cluster.health().ready {
+        if !self.writer.cluster().health().ready {
             return;
         }
-        let ends = self.cluster.ends.current();
+        let source = self.writer.source();
+        let ends = self.writer.cluster().ends.current();
         let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
         let mut candidates = vec![];
-        self.freezes.retain(|number| self.cluster.own.shard(number).is_some());
+        self.freezes.retain(|number| source.shard(number).is_some());
         for (partition, number) in topic.partitions.iter().zip(0..) {
-            let Some(shard) = self.cluster.own.shard(number) else { continue };
+            let Some(shard) = source.shard(number) else { continue };
             if self.freezes.look(number, shard.applied().0, ends.value(*partition).log_end, now) {
                 candidates.push((c"__consumer_offsets", number));
             }
-            if !self.freezes.is_frozen(number) {
-                shard.progress.set_open_transaction_since(None);
-            }
+            let since = self.freezes.is_frozen(number).then(|| {
+                let first = self.look.as_ref().and_then(|look| look.ranges.get(&number)?.first_at());
+                let known = first.into_iter().chain(shard.progress.open_transaction_since()).min();
+                known.unwrap_or_else(|| self.writer.clock().now())
+            });
+            shard.progress.set_open_transaction_since(since);
         }
         self.take_stable(now);
-        let waits = self.stable.pending.is_some_and(|sent| now.duration_since(sent) < TIMEOUT + RETRY);
+        let waits = self.asked_at.is_some_and(|asked| now.duration_since(asked) < TIMEOUT + RETRY);
         if !candidates.is_empty() && !waits {
-            self.stable.pending = Some(now);
+            self.asked_at = Some(now);
             self.log.counters.stable_offset_requests.add(1);
-            self.stable.admin.list_offsets(0, Spec::LatestCommitted, &candidates, TIMEOUT);
+            self.stable.list_offsets(0, Spec::LatestCommitted, &candidates, TIMEOUT);
         }
     }
 
     fn take_stable(&mut self, now: Instant) {
-        let Some(reply) = self.stable.admin.poll(Duration::ZERO) else { return };
-        self.stable.pending = None;
+        let Some(reply) = self.stable.poll(Duration::ZERO) else { return };
+        self.asked_at = None;
         let Ok(ReplyContent::Offsets(listed)) = reply.content else { return };
-        let ends = self.cluster.ends.current();
+        let ends = self.writer.cluster().ends.current();
         let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
         let mut answers = vec![];
         for offset in listed {
@@ -169,60 +176,72 @@ impl Overlay {
             answers.extend(place.map(|place| OffsetAnswer { slot: place.slot, result: Ok((stable, epoch)) }));
             if self.freezes.answer(offset.partition, stable, now) {
                 tracing::info!(
-                    cluster = &*self.cluster.name,
+                    cluster = &*self.writer.cluster().name,
                     log_partition = offset.partition,
                     last_stable_offset = stable,
-                    "an open transaction holds readers back; asking coordinators for the commits behind it"
+                    "an open transaction holds readers back; requesting the commits behind it from coordinators"
                 );
             }
         }
-        self.cluster.ends.observe(OffsetSpec::Stable, &answers, self.writer.clock().ticks(), self.writer.clock().now());
+        let clock = self.writer.clock();
+        self.writer.cluster().ends.observe(OffsetSpec::Stable, &answers, clock.ticks(), clock.now());
     }
 
-    /// Reads what is frozen, asks coordinators, and shows what they say.
+    /// Reads frozen partitions, sends requests to coordinators, and shows the results.
     fn look_behind(&mut self) {
-        let now = now();
-        let shards: Shards = self.cluster.own.shards().into_iter().map(|shard| (shard.key.number, shard)).collect();
-        let frozen = shards.keys().copied().filter(|number| self.freezes.is_frozen(*number));
-        let awaited = self.waiting.iter().map(|waiting| waiting.request.log_partition);
-        let wanted: BTreeSet<i32> = frozen.chain(awaited).collect();
-        if self.look.is_none() && !wanted.is_empty() && now >= self.next_try {
-            match Look::new((&self.writer, &self.log), &self.connector, now) {
-                Ok(look) => {
-                    let asks = Asks::new(
-                        (Arc::clone(&self.cluster), Arc::clone(&self.log)),
-                        self.connector.clone(),
-                        &self.settings,
-                        now,
-                    );
-                    self.look = Some((look, asks));
-                }
+        let (now, source) = (now(), Arc::clone(self.writer.source()));
+        // Dropping the request notifies the reader of a shard that does not exist any more.
+        self.wanted.retain(|wanted| !wanted.done.is_closed() && source.shard(wanted.shard).is_some());
+        let mut needed: BTreeSet<i32> = self.wanted.iter().map(|wanted| wanted.shard).collect();
+        needed.extend(self.freezes.frozen());
+        if self.look.is_none() && !needed.is_empty() && now >= self.next_try {
+            match Look::new(&self.connector, now) {
+                Ok(look) => self.look = Some(look),
                 Err(error) => {
                     self.next_try = now + RETRY;
-                    tracing::warn!(cluster = &*self.cluster.name, %error, "cannot look behind a transaction");
-                    self.waiting.drain(..).for_each(|waiting| waiting.tell(Err(error.clone())));
+                    tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot read behind a transaction");
+                    for wanted in self.wanted.drain(..) {
+                        // The reader may be gone.
+                        let _ = wanted.done.send(Err(error.clone().into()));
+                    }
                 }
             }
         }
-        let Some((look, asks)) = &mut self.look else { return };
-        look.choose(&shards, &wanted, now);
-        let busy = asks.is_asking() || !self.waiting.is_empty();
-        look.read(if busy { Duration::from_millis(1) } else { TICK / 2 });
-        for (number, shard) in &shards {
-            if self.freezes.is_frozen(*number) {
-                let since = look.first_at(*number).or(shard.progress.open_transaction_since());
-                shard.progress.set_open_transaction_since(since.or_else(|| Some(self.writer.clock().now())));
+        let Some(look) = &mut self.look else { return };
+        let mut is_busy = self.coordinators.len() > 0 || !self.wanted.is_empty();
+        for (number, range) in &mut look.ranges {
+            range.waiters.forget_gone();
+            if !range.waiters.is_empty() {
+                is_busy = true;
+                needed.insert(*number);
             }
         }
+        look.choose(&source, &needed, now);
+        let wait = if is_busy { Duration::from_millis(1) } else { TICK / 2 };
+        look.read(wait, (&self.writer, &self.log.counters), &mut self.groups, now);
         if !self.identity.is_same_cluster(&look.client) {
             return;
         }
-        asks.take_answers(&shards, &mut look.ranges, &mut self.waiting, now);
-        asks.ask(&mut look.ranges, &mut self.waiting, now);
-        let waiting = std::mem::take(&mut self.waiting).into_iter();
-        self.waiting = waiting.filter_map(|waiting| waiting.judge(&shards, &look.ranges, asks, now)).collect();
-        if look.is_idle_for(LINGER, now) && self.waiting.is_empty() {
+        self.take_answers(&source, now);
+        self.admit_readers(&source, now);
+        self.ask(now);
+        let idle_since = self.look.as_ref().map_or(now, |look| look.idle_since);
+        if self.wanted.is_empty() && now.duration_since(idle_since) >= LINGER {
             self.look = None;
+            self.coordinators.disconnect();
+        }
+    }
+
+    /// Admits readers of the partitions that were read up to their targets.
+    fn admit_readers(&mut self, source: &Source, now: Instant) {
+        let (Some(look), from) = (&mut self.look, self.coordinators.next_number()) else { return };
+        let is_read = |wanted: &mut LatestRequest| {
+            look.ranges.get(&wanted.shard).is_some_and(|range| range.read >= wanted.target.0)
+        };
+        for wanted in self.wanted.extract_if(.., is_read).collect::<Vec<_>>() {
+            if let Some((range, shard)) = look.ranges.get_mut(&wanted.shard).zip(source.shard(wanted.shard)) {
+                range.admit(wanted, (from, shard.applied()), &mut self.groups, now);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     identity::Identity,
     listener::{ExistingShards, Listener},
     overlay::Overlay,
+    requests::Inbox,
     threads::TaskFault,
 };
 use crate::{model::SourceKind, store::writer::SourceWriter};
@@ -44,7 +45,7 @@ impl OffsetReader {
         connector: &Connector,
         identity: &Arc<Identity>,
         known: ExistingShards,
-        requests: admin::Inbox,
+        requests: Inbox,
     ) -> Result<Self, AskError> {
         match writer.source().kind() {
             SourceKind::Table => {

@@ -158,14 +158,12 @@ impl ClusterTasks {
         let reader = OffsetReader::new((writer, log), &connector, &identity, known, requests);
         let mut reader = reader.map_err(failed("listener"))?;
         if let OffsetReader::Log(reader) = &mut reader {
-            let mut requests = None;
             if settings.transactions.enabled {
-                let clients = (poller.client(), connector.clone(), Arc::clone(&identity));
-                let both = (writer.clone(), Arc::clone(log));
-                let (task, sender) = Overlay::new(both, clients, settings.transactions.clone());
-                (reader.overlay, requests) = (Some(task), Some(sender));
+                let clients = (poller.client(), &connector, &identity);
+                let requests = log.requests.open();
+                reader.overlay = Some(Overlay::new((writer, log), clients, &settings.transactions, requests));
             }
-            log.set_live(Arc::new(LiveClient::new(poller.client().clone(), connector, requests)));
+            log.set_live(Arc::new(LiveClient::new(poller.client().clone(), connector)));
         }
         Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, reader, tails, switch })
     }

@@ -1,14 +1,12 @@
 //! Polls committed offsets and members of groups from coordinators at a bounded rate, and writes them to the store.
 
 use std::{
-    mem,
-    sync::Arc,
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use rdkafka::error::RDKafkaErrorCode;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,19 +14,22 @@ use super::{
         ask::AskError,
         client::Connector,
         coordinator::{Answer, Coordinators, TIMEOUT},
-        ffi::{CommittedOffset, NamedGroup},
+        ffi::{CommittedOffset, NamedGroup, ReplyContent},
         now,
-        rate_limit::RateLimit,
+        requests::{Inbox, ROOM, Reached, Waiters},
     },
-    Inbox, LONGEST_ROUND,
+    LONGEST_ROUND,
     schedule::Schedule,
     tally::Tally,
     write::{Taken, Writer},
 };
 use crate::{
     config,
-    model::{Name, Revision},
-    store::{latest::SourceError, source::Fault},
+    model::Name,
+    store::{
+        latest::{Scope, SourceError},
+        source::Fault,
+    },
 };
 
 mod listing;
@@ -47,16 +48,6 @@ const REFUSED: Duration = Duration::from_secs(60);
 const SHARE_OF_MEMBERS: u32 = 5;
 /// Requests per description of a group: librdkafka tries the KIP-848 request first, then the classic one.
 const CALLS_OF_MEMBERS: u32 = 2;
-
-/// A reader that waits for the latest offsets of groups.
-#[derive(Debug)]
-struct Waiting {
-    /// Groups without a response yet.
-    groups: HashSet<Name>,
-    /// Number of the first request that is certainly newer than the reader's.
-    from: usize,
-    done: oneshot::Sender<Result<Revision, SourceError>>,
-}
 
 #[derive(Debug)]
 enum Question {
@@ -102,12 +93,11 @@ pub(in super::super) struct Asker {
     writer: Writer,
     offsets: Schedule,
     members: Schedule,
-    pace: RateLimit,
     listed: Listed,
     due: Due,
     asked: u32,
     inbox: Inbox,
-    waiting: Vec<Waiting>,
+    waiting: Waiters<Name>,
     tally: Tally,
     /// Groups that brokers no longer list, and the earliest time of the next request about each.
     unlisted: HashMap<Name, Instant>,
@@ -125,17 +115,16 @@ impl Asker {
     pub(in super::super) fn new(connector: Connector, settings: config::Admin, writer: Writer, inbox: Inbox) -> Self {
         let now = now();
         Self {
-            coordinators: Coordinators::new(connector),
+            coordinators: Coordinators::new(connector, settings.calls_per_second),
             offsets: Schedule::new(settings.max_interval),
             members: Schedule::new(MEMBERS_INTERVAL),
-            pace: RateLimit::new(settings.calls_per_second, now),
             settings,
             writer,
             listed: Listed::default(),
             due: Due { groups: now, names: now },
             asked: 0,
             inbox,
-            waiting: vec![],
+            waiting: Waiters::default(),
             tally: Tally::new(now),
             unlisted: HashMap::new(),
         }
@@ -148,39 +137,34 @@ impl Asker {
             self.ask(now());
             self.take_answers();
             self.judge_round(now());
-            for question in self.coordinators.renew(now()) {
-                self.failed(question, &AskError::Timeout { after: TIMEOUT });
-            }
         }
     }
 
     fn take_requests(&mut self) {
-        while let Ok(wanted) = self.inbox.wanted.try_recv() {
-            let refusal = wanted.group.is_none().then(|| self.refusal()).flatten();
-            if let Some(refusal) = refusal {
-                // The reader may have stopped waiting.
-                let _ = wanted.done.send(Err(refusal));
-                continue;
-            }
-            let groups: HashSet<Name> = match &wanted.group {
-                Some(group) => [Name::clone(group)].into(),
-                None => self.listed.names().cloned().collect(),
+        self.waiting.forget_gone();
+        while self.waiting.len() < ROOM
+            && let Ok(wanted) = self.inbox.requests.try_recv()
+        {
+            let groups: BTreeSet<Name> = match wanted.scope {
+                Scope::Key(group, ..) => [group].into(),
+                Scope::All => {
+                    if let Some(refusal) = self.refusal() {
+                        // The reader may have gone.
+                        let _ = wanted.done.send(Err(refusal));
+                        continue;
+                    }
+                    self.listed.names().cloned().collect()
+                }
             };
             let from = self.coordinators.next_number();
             for group in &groups {
                 // A group that is not listed may be newer than the listing; its coordinator knows.
                 if !self.offsets.hurry(group) {
-                    self.send(Question::Committed(Offsets::all(Name::clone(group), true)), now());
+                    self.send(Question::Committed(Offsets::all(Name::clone(group), true)), 0);
                 }
             }
-            if groups.is_empty() {
-                // The reader may have stopped waiting.
-                let _ = wanted.done.send(Ok(self.writer.revision()));
-            } else {
-                self.waiting.push(Waiting { groups, from, done: wanted.done });
-            }
+            self.waiting.add(groups, from, wanted.done, self.writer.revision());
         }
-        self.waiting.retain(|waiting| !waiting.done.is_closed());
     }
 
     /// Returns why the latest offsets of all groups are not requested, if that takes too long.
@@ -198,7 +182,7 @@ impl Asker {
     fn ask(&mut self, now: Instant) {
         if now >= self.due.groups {
             self.due.groups = now + self.settings.list_interval;
-            self.send(Question::Groups, now);
+            self.send(Question::Groups, 0);
         }
         if now >= self.due.names && self.listed.is_complete {
             self.due.names = now + NAMES_INTERVAL;
@@ -207,11 +191,10 @@ impl Asker {
         while self.coordinators.len() < AT_ONCE {
             // Sending a request takes some time.
             let now = self::now();
-            let Some(question) = self.pace.allows(now).then(|| self.next(now)).flatten() else { return };
+            let Some(question) = self.coordinators.rate_limit.allows(now).then(|| self.next(now)).flatten() else { return };
             self.asked = self.asked.wrapping_add(1);
             let calls = if matches!(question, Question::Members(_)) { CALLS_OF_MEMBERS } else { 1 };
-            self.pace.record(calls, now);
-            self.send(question, now);
+            self.send(question, calls);
         }
     }
 
@@ -227,24 +210,18 @@ impl Asker {
         self.members.next(now).map(Question::Members)
     }
 
-    fn send(&mut self, question: Question, now: Instant) {
+    fn send(&mut self, question: Question, calls: u32) {
         self.inbox.calls.add(1);
-        let sent = match &question {
-            Question::Groups => self.coordinators.list(question, now),
-            Question::Committed(offsets) => {
-                let (group, untold) = (Name::clone(&offsets.group), offsets.untold.clone());
-                let keys: Option<Vec<(&str, i32)>> =
-                    untold.as_ref().map(|keys| keys.iter().map(|(topic, partition)| (&**topic, *partition)).collect());
-                self.coordinators.ask(&group, keys.as_deref(), false, question, now)
+        self.coordinators.send(question, calls, |admin, number, question| match question {
+            Question::Groups => {
+                admin.list_groups(number, TIMEOUT);
+                true
             }
-            Question::Members(group) => {
-                let group = Name::clone(group);
-                self.coordinators.describe(&[&group], question, now)
+            Question::Committed(Offsets { group, untold, .. }) => {
+                admin.committed(number, group, untold.as_deref(), false)
             }
-        };
-        if let Err((question, error)) = sent {
-            self.failed(question, &error);
-        }
+            Question::Members(group) => admin.describe_groups(number, &[group]),
+        });
     }
 
     fn failed(&mut self, question: Question, error: &AskError) {
@@ -256,7 +233,7 @@ impl Asker {
             Question::Committed(Offsets { group, is_listed: true, .. }) => {
                 self.offsets.failed(&group, now);
                 self.tally.unanswered(&group, self.writer.offsets_of(&group));
-                self.tell(&group, usize::MAX, Some(error));
+                self.tell(&group, usize::MAX, Err(error.of_group(&group)));
             }
             // It is requested again after the next listing.
             Question::Committed(Offsets { group, is_listed: false, .. }) => drop(self.unlisted.insert(group, now)),
@@ -265,21 +242,23 @@ impl Asker {
     }
 
     fn take_answers(&mut self) {
-        // Wait at most until the rate limit permits the next call, to make use of the configured rate.
-        let until_free = self.pace.wait(now());
+        // No longer than until the next call may go: otherwise fewer would go than the setting allows.
+        let until_free = self.coordinators.rate_limit.wait(now());
         let mut wait = if until_free.is_zero() { TICK } else { TICK.min(until_free) };
         while let Some((number, question, answer)) = self.coordinators.take(wait) {
             wait = Duration::ZERO;
             match (question, answer) {
-                (Question::Groups, Answer::Listed(listed)) => self.take_groups(listed),
-                (Question::Committed(asked), Answer::Committed(keys)) => self.take_offsets(number, asked, &keys),
+                (Question::Groups, Answer::Response(ReplyContent::Groups(listed))) => self.take_groups(listed),
+                (Question::Committed(asked), Answer::Response(ReplyContent::Committed(keys))) => {
+                    self.take_offsets(number, asked, &keys);
+                }
                 (Question::Committed(asked), Answer::NoGroup(_)) => {
                     let seen = self.writer.no_offsets(&asked.group);
                     let taken = Taken { seen, untold: vec![] };
                     self.take_all(number, &asked, &taken);
                 }
                 (Question::Committed(asked), Answer::Refused(error)) => self.take_refusal(asked, &error),
-                (Question::Members(group), Answer::Described(described)) => {
+                (Question::Members(group), Answer::Response(ReplyContent::Described(described))) => {
                     let described = described.into_iter().next().map(|(_, described)| described);
                     let moved = match described {
                         Some(Ok(described)) => self.writer.members(&group, &described),
@@ -295,9 +274,7 @@ impl Asker {
                 (question, Answer::NoGroup(error) | Answer::Refused(error) | Answer::Failed(error)) => {
                     self.failed(question, &error);
                 }
-                (question, Answer::Committed(_) | Answer::Listed(_) | Answer::Described(_)) => {
-                    self.failed(question, &AskError::NoAnswer);
-                }
+                (question, Answer::Response(_)) => self.failed(question, &AskError::NoAnswer),
             }
         }
     }
@@ -310,9 +287,7 @@ impl Asker {
             return self.take_all(number, &asked, &taken);
         }
         let has_moved = asked.has_moved || taken.seen.changes > 0;
-        let now = now();
-        self.pace.record(1, now);
-        self.send(Question::Committed(Offsets { untold: Some(taken.untold), has_moved, ..asked }), now);
+        self.send(Question::Committed(Offsets { untold: Some(taken.untold), has_moved, ..asked }), 1);
     }
 
     /// Handles the end of a request about a group: everything that the coordinator returned is applied.
@@ -326,7 +301,7 @@ impl Asker {
                 self.tally.answered(group, now);
                 self.tally.reject(group, &taken.seen);
             }
-            return self.tell(group, number, None);
+            return self.tell(group, number, Ok(self.writer.revision()));
         }
         self.tally.reject(group, &taken.seen);
         // A group without offsets that brokers do not list was deleted.
@@ -368,26 +343,9 @@ impl Asker {
         }
     }
 
-    /// Answers readers that wait for a group, if the request with this number is new enough for them.
-    fn tell(&mut self, group: &Name, number: usize, failure: Option<&AskError>) {
-        let revision = self.writer.revision();
-        for mut waiting in mem::take(&mut self.waiting) {
-            if number >= waiting.from && waiting.groups.contains(group) {
-                if let Some(error) = failure {
-                    let cause = Arc::new(error.clone());
-                    let error = AskError::Coordinator { group: Name::clone(group), cause };
-                    // The reader may have stopped waiting.
-                    let _ = waiting.done.send(Err(error.into()));
-                    continue;
-                }
-                waiting.groups.remove(group);
-                if waiting.groups.is_empty() {
-                    let _ = waiting.done.send(Ok(revision));
-                    continue;
-                }
-            }
-            self.waiting.push(waiting);
-        }
+    /// Tells readers that waited for a group.
+    fn tell(&mut self, group: &Name, number: usize, answer: Reached) {
+        self.waiting.resolve(number, std::slice::from_ref(group), &answer);
     }
 }
 

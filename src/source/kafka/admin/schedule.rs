@@ -20,13 +20,14 @@ const SHARE_OF_IDLE: u32 = 4;
 
 /// The groups of a cluster, ordered by due time.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(in super::super) struct Schedule {
     groups: HashMap<Name, Group>,
     moving: BTreeSet<(Instant, Name)>,
     idle: BTreeSet<(Instant, Name)>,
     /// Groups that readers wait for.
     urgent: VecDeque<Name>,
     asked: u32,
+    shortest: Duration,
     longest: Duration,
 }
 
@@ -37,18 +38,26 @@ struct Group {
     /// Time of the next poll; `None` while a request is in flight.
     due: Option<Instant>,
     is_moving: bool,
+    /// A reader waits for it.
+    is_urgent: bool,
 }
 
 impl Schedule {
     /// Makes an empty schedule. No group waits longer than `longest`, as far as the rate limit permits.
     pub(super) fn new(longest: Duration) -> Self {
+        Self::between(SHORTEST, longest)
+    }
+
+    /// Without groups. The time between two looks at a group doubles from `shortest` to `longest`, unless it moves.
+    pub(in super::super) fn between(shortest: Duration, longest: Duration) -> Self {
         Self {
             groups: HashMap::new(),
             moving: BTreeSet::new(),
             idle: BTreeSet::new(),
             urgent: VecDeque::new(),
             asked: 0,
-            longest: longest.max(SHORTEST),
+            shortest,
+            longest: longest.max(shortest),
         }
     }
 
@@ -56,31 +65,42 @@ impl Schedule {
     pub(super) fn set_groups(&mut self, listed: &HashSet<Name>, now: Instant) -> Vec<Name> {
         let gone: Vec<Name> = self.groups.keys().filter(|name| !listed.contains(*name)).cloned().collect();
         for name in &gone {
-            self.take_out(name);
-            self.groups.remove(name);
+            self.remove(name);
         }
-        self.urgent.retain(|name| listed.contains(name));
         for name in listed {
-            if !self.groups.contains_key(name) {
-                let group = Group { interval: SHORTEST, due: None, is_moving: true };
-                self.groups.insert(Name::clone(name), group);
-                self.put(name, now, true);
-            }
+            self.add(name, now);
         }
         gone
     }
 
-    /// Schedules a group ahead of all others, because a reader waits for it. Returns whether the group exists.
-    pub(super) fn hurry(&mut self, name: &Name) -> bool {
-        let is_known = self.groups.contains_key(name);
-        if is_known && !self.urgent.contains(name) {
-            self.urgent.push_back(Name::clone(name));
+    /// Adds a group, if it is new. It is due now.
+    pub(in super::super) fn add(&mut self, name: &Name, now: Instant) {
+        if !self.groups.contains_key(name) {
+            let group = Group { interval: self.shortest, due: None, is_moving: true, is_urgent: false };
+            self.groups.insert(Name::clone(name), group);
+            self.put(name, now, true);
         }
-        is_known
     }
 
-    /// Returns the group to poll now. The caller must report the result by `answered` or `failed`.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Name> {
+    /// Removes a group.
+    pub(in super::super) fn remove(&mut self, name: &Name) {
+        self.take_out(name);
+        if self.groups.remove(name).is_some_and(|group| group.is_urgent) {
+            self.urgent.retain(|urgent| urgent != name);
+        }
+    }
+
+    /// Puts a group before all others, for a reader that waits. Returns whether there is such a group.
+    pub(in super::super) fn hurry(&mut self, name: &Name) -> bool {
+        let Some(group) = self.groups.get_mut(name) else { return false };
+        if !std::mem::replace(&mut group.is_urgent, true) {
+            self.urgent.push_back(Name::clone(name));
+        }
+        true
+    }
+
+    /// The group to ask now. Its answer, or failure, must be told.
+    pub(in super::super) fn next(&mut self, now: Instant) -> Option<Name> {
         let name = self.next_urgent().or_else(|| self.next_due(now))?;
         self.take_out(&name);
         self.asked = self.asked.wrapping_add(1);
@@ -102,7 +122,9 @@ impl Schedule {
     fn next_urgent(&mut self) -> Option<Name> {
         let is_free = |name: &Name| self.groups.get(name).is_some_and(|group| group.due.is_some());
         let at = self.urgent.iter().position(is_free)?;
-        self.urgent.remove(at)
+        let name = self.urgent.remove(at)?;
+        self.groups.get_mut(&name)?.is_urgent = false;
+        Some(name)
     }
 
     fn next_due(&self, now: Instant) -> Option<Name> {
@@ -115,11 +137,19 @@ impl Schedule {
 
     /// Records a response, and whether the group changed since the previous one.
     pub(super) fn answered(&mut self, name: &Name, moved: bool, now: Instant) {
-        let longest = self.longest;
+        if moved && let Some(group) = self.groups.get_mut(name) {
+            // It is doubled here and by every answer without a change.
+            group.interval = self.shortest / 2;
+        }
+        self.again(name, moved, now);
+    }
+
+    /// Notes an answer after which the group is asked about again, twice as late as before. `is_moving`: ahead of others.
+    pub(in super::super) fn again(&mut self, name: &Name, is_moving: bool, now: Instant) {
         let Some(group) = self.groups.get_mut(name) else { return };
-        group.interval = if moved { SHORTEST } else { (group.interval * 2).min(longest) };
+        group.interval = (group.interval * 2).min(self.longest);
         let due = now + group.interval;
-        self.put(name, due, moved);
+        self.put(name, due, is_moving);
     }
 
     /// Records that a request failed.
@@ -127,7 +157,8 @@ impl Schedule {
         self.answered(name, false, now);
     }
 
-    fn put(&mut self, name: &Name, due: Instant, is_moving: bool) {
+    /// Sets when the group is asked about next.
+    pub(in super::super) fn put(&mut self, name: &Name, due: Instant, is_moving: bool) {
         self.take_out(name);
         let Some(group) = self.groups.get_mut(name) else { return };
         (group.due, group.is_moving) = (Some(due), is_moving);

@@ -15,6 +15,7 @@ use super::{
     event::{Event, Reply, array},
     handle, millis, text,
 };
+use crate::model::Name;
 
 /// The offsets that [`Admin::list_offsets`] requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,13 +163,13 @@ impl Admin {
         &self,
         number: usize,
         group: &str,
-        keys: Option<&[(&str, i32)]>,
+        keys: Option<&[(Name, i32)]>,
         stable: bool,
     ) -> bool {
         let Ok(group) = CString::new(group) else { return false };
         let keys = keys.map(|keys| {
             keys.iter()
-                .filter_map(|(topic, partition)| Some((CString::new(*topic).ok()?, *partition)))
+                .filter_map(|(topic, partition)| Some((CString::new(&**topic).ok()?, *partition)))
                 .collect::<Vec<_>>()
         });
         if keys.as_ref().is_some_and(Vec::is_empty) {

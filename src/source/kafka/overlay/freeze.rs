@@ -1,49 +1,49 @@
-//! When a log partition counts as frozen by an open transaction.
+//! Detects log partitions that an open transaction freezes.
 //!
-//! The high watermark beyond what is applied is nothing: transactions come and go all the time. Only where nothing was
-//! applied for a while is the last stable offset asked for, and only if it holds the reader back twice in a row is the
-//! partition frozen.
+//! A high watermark beyond the applied offset proves nothing, since transactions begin and end all the time. The last
+//! stable offset is requested only if nothing was applied for a while. The partition is frozen if it holds the poll
+//! thread back twice.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-/// Nothing applied for so long makes a candidate; two answers so far apart make it frozen.
+/// Time without progress after which a last stable offset is requested, and between the two responses that show a
+/// freeze.
 pub(super) const STILL: Duration = Duration::from_millis(250);
-/// How soon a partition is asked for again whose reader is only slow.
+/// Interval between requests about a partition with a slow poll thread.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// What is known of each log partition.
+/// State of each log partition.
 #[derive(Debug, Default)]
 pub(super) struct Freezes(BTreeMap<i32, State>);
 
 #[derive(Debug)]
 struct State {
     applied: i64,
-    since: Instant,
     next_ask: Instant,
     held_since: Option<Instant>,
     frozen: bool,
 }
 
 impl Freezes {
-    /// Looks at a partition. True: its last stable offset should be asked for.
+    /// Updates the offsets of a partition. Returns whether its last stable offset should be requested.
     pub(super) fn look(&mut self, partition: i32, applied: i64, high: i64, now: Instant) -> bool {
-        let new = || State { applied, since: now, next_ask: now, held_since: None, frozen: false };
+        let new = || State { applied, next_ask: now + STILL, held_since: None, frozen: false };
         let state = self.0.entry(partition).or_insert_with(new);
         if applied != state.applied || high <= applied {
             *state = new();
             return false;
         }
-        let due = !state.frozen && now.duration_since(state.since) >= STILL && now >= state.next_ask;
+        let due = !state.frozen && now >= state.next_ask;
         if due {
             state.next_ask = now + STILL;
         }
         due
     }
 
-    /// Takes the answer. True: the partition has just been found frozen.
+    /// Handles a last stable offset. Returns whether it shows that the partition is frozen, for the first time.
     pub(super) fn answer(&mut self, partition: i32, stable: i64, now: Instant) -> bool {
         let Some(state) = self.0.get_mut(&partition) else { return false };
         if stable > state.applied {
@@ -61,7 +61,12 @@ impl Freezes {
         self.0.get(&partition).is_some_and(|state| state.frozen)
     }
 
-    /// Forgets partitions that are no more.
+    /// Returns the frozen partitions.
+    pub(super) fn frozen(&self) -> impl Iterator<Item = i32> {
+        self.0.iter().filter(|(_, state)| state.frozen).map(|(partition, _)| *partition)
+    }
+
+    /// Removes partitions that do not exist any more.
     pub(super) fn retain(&mut self, exists: impl Fn(i32) -> bool) {
         self.0.retain(|partition, _| exists(*partition));
     }

@@ -1,210 +1,145 @@
-//! The consumer that reads behind transactions, and what it found.
+//! The read_uncommitted consumer of the frozen log partitions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     super::{
+        admin::Schedule,
+        ask::AskError,
         client::{Client, Connector},
-        ffi::{Content, Fetcher, Message},
+        counters::Counters,
+        ffi::{Content, Fetcher},
         records::offset_event,
     },
-    range::{Budget, Range},
+    range::Range,
 };
 use crate::{
-    decode::{
-        self, Record,
-        wire::{Context, Reader, Wire as _},
-    },
-    model::{Millis, OFFSETS_TOPIC, Revision},
-    source::kafka::Log,
-    source::kafka::ask::AskError,
-    store::{cluster::Cluster, event::Event, shard::Shard, writer::SourceWriter},
+    decode::{self, Record},
+    model::{OFFSETS_TOPIC, Revision},
+    store::{event::Event, source::Source, writer::SourceWriter},
 };
 
-/// Messages of one fetch.
+/// Maximum number of messages of a fetch.
 const BATCH: usize = 1000;
-/// Memory for records behind transactions, of one cluster.
+/// Memory for the records of one cluster.
 const BYTES: usize = 64 << 20;
-/// How long a partition is looked behind that is not frozen any more: the next transaction may be open already.
+/// Time for which a partition is read after it was needed: the next transaction may be open already.
 const THAWED: Duration = Duration::from_secs(5);
 
-/// The shards, by log partition.
-pub(super) type Shards = BTreeMap<i32, Arc<Shard>>;
-
-/// One consumer for all partitions that are frozen.
+/// One consumer for all frozen partitions.
 #[derive(Debug)]
 pub(super) struct Look {
-    cluster: Arc<Cluster>,
-    log: Arc<Log>,
-    writer: SourceWriter,
     pub(super) client: Client,
     fetcher: Fetcher,
-    pub(super) ranges: BTreeMap<i32, Looked>,
-    budget: Budget,
-    idle_since: Instant,
-}
-
-/// A log partition that is looked behind.
-#[derive(Debug)]
-pub(super) struct Looked {
-    pub(super) range: Range,
-    epoch: u64,
-    applied: i64,
-    wanted_at: Instant,
+    pub(super) ranges: BTreeMap<i32, Range>,
+    /// Free memory for records, in bytes.
+    room: usize,
+    /// Time at which a partition was last read.
+    pub(super) idle_since: Instant,
 }
 
 impl Look {
-    pub(super) fn new(
-        (writer, log): (&SourceWriter, &Arc<Log>),
-        connector: &Connector,
-        now: Instant,
-    ) -> Result<Self, AskError> {
+    pub(super) fn new(connector: &Connector, now: Instant) -> Result<Self, AskError> {
         let client = connector.connect_uncommitted()?;
         Ok(Self {
-            cluster: Arc::clone(writer.cluster()),
-            log: Arc::clone(log),
-            writer: writer.clone(),
             fetcher: Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?,
             client,
             ranges: BTreeMap::new(),
-            budget: Budget { left: BYTES },
+            room: BYTES,
             idle_since: now,
         })
     }
 
-    /// Starts the partitions that are wanted, and lets go of those that are done with.
-    pub(super) fn choose(&mut self, shards: &Shards, wanted: &BTreeSet<i32>, now: Instant) {
+    /// Starts the partitions that are needed, drops records that the poll threads have applied, and stops other
+    /// partitions.
+    pub(super) fn choose(&mut self, source: &Source, wanted: &BTreeSet<i32>, now: Instant) {
         self.client.serve();
-        for number in wanted {
-            let Some(shard) = shards.get(number) else { continue };
-            if let Some(looked) = self.ranges.get_mut(number) {
-                looked.wanted_at = now;
-                continue;
+        let Self { fetcher, ranges, room, .. } = self;
+        ranges.retain(|number, range| {
+            let shard = source.shard(*number).filter(|shard| range.epoch == Some(shard.epoch));
+            let is_kept = shard.is_some_and(|shard| {
+                let applied = shard.applied().0;
+                range.prune(applied, room);
+                let is_thawed = now.duration_since(range.wanted_at) >= THAWED || applied >= range.read;
+                wanted.contains(number) || !is_thawed
+            });
+            if !is_kept {
+                fetcher.stop(*number);
+                *room += range.bytes;
             }
-            let from = shard.applied().0;
-            if from < 0 {
-                continue;
-            }
-            match self.fetcher.start_at(*number, from) {
-                Ok(()) => {
-                    let looked = Looked { range: Range::new(from), epoch: shard.epoch, applied: from, wanted_at: now };
-                    self.ranges.insert(*number, looked);
-                }
-                Err(error) => {
-                    tracing::warn!(cluster = &*self.cluster.name, %error, "cannot look behind a transaction");
+            is_kept
+        });
+        for shard in wanted.iter().filter_map(|number| source.shard(*number)) {
+            let (number, from) = (shard.key.number, shard.applied().0);
+            if let Some(range) = ranges.get_mut(&number) {
+                range.wanted_at = now;
+            } else if from >= 0 {
+                match fetcher.start_at(number, from) {
+                    Ok(()) => drop(ranges.insert(number, Range::new(from, shard.epoch, now))),
+                    Err(error) => {
+                        tracing::warn!(cluster = &*source.id.cluster, %error, "cannot read behind a transaction");
+                    }
                 }
             }
         }
-        let mut done = vec![];
-        for (number, looked) in &mut self.ranges {
-            let Some(shard) = shards.get(number).filter(|shard| shard.epoch == looked.epoch) else {
-                done.push(*number);
-                continue;
-            };
-            let applied = shard.applied().0;
-            if applied > looked.applied {
-                looked.applied = applied;
-                looked.range.prune(applied, &mut self.budget);
-            }
-            let thawed = now.duration_since(looked.wanted_at) >= THAWED || applied >= looked.range.read;
-            if !wanted.contains(number) && thawed {
-                done.push(*number);
-            }
-        }
-        done.into_iter().for_each(|number| self.drop_range(number));
         if !self.ranges.is_empty() {
             self.idle_since = now;
         }
     }
 
-    fn drop_range(&mut self, number: i32) {
-        self.fetcher.stop(number);
-        if let Some(looked) = self.ranges.remove(&number) {
-            looked.range.release(&mut self.budget);
-        }
-    }
-
-    pub(super) fn is_idle_for(&self, time: Duration, now: Instant) -> bool {
-        now.duration_since(self.idle_since) >= time
-    }
-
-    /// Time of the first record behind the last stable offset.
-    pub(super) fn first_at(&self, number: i32) -> Option<Millis> {
-        self.ranges.get(&number)?.range.first_at()
-    }
-
-    /// Reads on, waiting at most so long for records.
-    pub(super) fn read(&mut self, wait: Duration) {
-        let batch = self.fetcher.fetch(wait);
-        let mut moved = vec![];
-        for message in batch.messages() {
+    /// Fetches records, waiting at most `wait`. Adds groups with new records to `groups`.
+    pub(super) fn read(
+        &mut self,
+        wait: Duration,
+        (writer, counters): (&SourceWriter, &Counters),
+        groups: &mut Schedule,
+        now: Instant,
+    ) {
+        let cluster = writer.cluster();
+        let config = &cluster.config;
+        for message in self.fetcher.fetch(wait).messages() {
             let number = message.partition();
-            let Some(looked) = self.ranges.get_mut(&number) else { continue };
-            match message.content() {
-                Content::Record { key, value } => {
-                    let at = message.timestamp().unwrap_or(0);
-                    looked.range.saw(message.offset(), at);
-                    let into =
-                        Into { writer: &self.writer, log: &self.log, cluster: &self.cluster, budget: &mut self.budget };
-                    take(into, looked, message, key, value, at);
+            let Some(range) = self.ranges.get_mut(&number) else { continue };
+            let (key, value) = match message.content() {
+                Content::Record { key, value } => (key, value),
+                Content::End => {
+                    range.read = range.read.max(message.offset());
+                    continue;
                 }
-                Content::End => looked.range.read = looked.range.read.max(message.offset()),
-                Content::Reset => moved.push(number),
-                Content::Failure(_) => {}
+                Content::Reset => {
+                    range.epoch = None;
+                    continue;
+                }
+                Content::Failure(_) => continue,
+            };
+            let (revision, at) = (Revision(message.offset()), message.timestamp().unwrap_or(0));
+            range.read = range.read.max(message.offset() + 1);
+            if decode::kind(key).is_ok_and(|kind| kind > 1) {
+                let group = decode::group(key).filter(|group| config.groups.accepts(group));
+                if let Some((group, shard)) = group.zip(cluster.own.shard(number)) {
+                    shard.mark_members_stale(group, revision, at);
+                }
+                continue;
+            }
+            // The poll thread counts records that do not decode.
+            let Ok(Record::OffsetCommit { key, value, .. }) = decode::decode(key, value) else { continue };
+            if !config.groups.accepts(key.group) || !config.topics.accepts(key.topic) {
+                continue;
+            }
+            let kind = offset_event(&key, value.as_ref().map(|value| &value.value));
+            let (event, before) = (Event { revision, at, group: key.group, kind }, range.overflowed);
+            counters.dropped.add(range.keep(&event, writer.names(), &mut self.room));
+            groups.add(&writer.names().intern(key.group), now);
+            if range.overflowed && !before {
+                tracing::warn!(
+                    cluster = &*cluster.name,
+                    log_partition = number,
+                    "too many commits behind an open transaction for the memory limit; the rest appears when it ends"
+                );
             }
         }
-        drop(batch);
-        moved.into_iter().for_each(|number| self.drop_range(number));
     }
-}
-
-struct Into<'a> {
-    writer: &'a SourceWriter,
-    log: &'a Log,
-    cluster: &'a Cluster,
-    budget: &'a mut Budget,
-}
-
-/// Keeps a commit, or marks members as not known. A record that does not decode is the reader's to count.
-fn take(
-    into: Into<'_>,
-    looked: &mut Looked,
-    message: &Message,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-    at: Millis,
-) -> Option<()> {
-    let config = &into.cluster.config;
-    let revision = Revision(message.offset());
-    if decode::kind(key).ok()? > 1 {
-        // Every key starts with the group, whatever the type.
-        let mut reader = Reader::new(key?.get(2..)?);
-        let group = <&str>::read(&mut reader, Context::default()).ok()?;
-        let shard = into.cluster.own.shard(message.partition())?;
-        if config.groups.accepts(group) {
-            shard.mark_members_stale(group, revision, at);
-        }
-        return Some(());
-    }
-    let Ok(Record::OffsetCommit { key, value, .. }) = decode::decode(key, value) else { return None };
-    let kind = offset_event(&key, value.as_ref().map(|value| &value.value));
-    if config.groups.accepts(key.group) && config.topics.accepts(key.topic) {
-        let event = Event { revision, at, group: key.group, kind };
-        let before = looked.range.overflowed;
-        let dropped = looked.range.keep(&event, into.writer.names(), into.budget);
-        if looked.range.overflowed && !before {
-            let log_partition = message.partition();
-            tracing::warn!(
-                cluster = &*into.cluster.name,
-                log_partition,
-                "more commits behind an open transaction than fit into memory: the rest shows when it ends"
-            );
-        }
-        into.log.counters.dropped.add(dropped);
-    }
-    Some(())
 }

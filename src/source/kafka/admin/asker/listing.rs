@@ -51,7 +51,7 @@ impl Asker {
         self.members.set_groups(&names, now);
         for gone in self.offsets.set_groups(&names, now) {
             self.tally.forget(&gone);
-            self.tell(&gone, usize::MAX, None);
+            self.tell(&gone, usize::MAX, Ok(self.writer.revision()));
         }
         if self.listed.is_complete {
             self.ask_unlisted(&names, now);
@@ -89,7 +89,7 @@ impl Asker {
         groups.truncate(UNLISTED_AT_ONCE);
         for group in groups {
             self.unlisted.insert(Name::clone(&group), now + REFUSED);
-            self.send(Question::Committed(Offsets::all(group, false)), now);
+            self.send(Question::Committed(Offsets::all(group, false)), 0);
         }
     }
 

@@ -80,3 +80,24 @@ fn groups_that_are_gone_are_told_and_never_asked_again() {
     let left: Vec<Name> = std::iter::from_fn(|| schedule.next(later)).collect();
     assert!(left.iter().all(|name| &**name == "g0"), "{left:?}");
 }
+
+#[test]
+fn a_group_is_requested_ever_more_seldom_until_it_is_removed_and_immediately_for_a_reader() {
+    let (mut at, name, millis) = (moment(), Name::from("g"), Duration::from_millis);
+    let mut schedule = Schedule::between(millis(5), millis(250));
+    schedule.add(&name, at);
+    assert_eq!(schedule.next(at).as_ref(), Some(&name));
+    assert!(schedule.hurry(&name) && schedule.next(at).is_none(), "a request is in flight");
+    schedule.again(&name, true, at);
+    assert_eq!(schedule.next(at).as_ref(), Some(&name), "a reader waits");
+    for interval in [20, 40, 80, 160, 250, 250].map(millis) {
+        schedule.again(&name, true, at);
+        assert_eq!(schedule.next(at + interval - millis(1)), None);
+        at += interval;
+        assert_eq!(schedule.next(at).as_ref(), Some(&name));
+    }
+    schedule.again(&name, true, at);
+    assert!(schedule.hurry(&name));
+    schedule.remove(&name);
+    assert_eq!(schedule.next(at + millis(250)), None);
+}

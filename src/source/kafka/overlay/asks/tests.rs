@@ -1,10 +1,21 @@
-use std::{
-    cell::Cell,
-    hash::{Hash, Hasher},
-};
+use std::{cell::Cell, collections::BTreeMap, hash::Hasher, sync::Arc};
+
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::*;
-use crate::source::kafka::now;
+use crate::{
+    clock::Clock,
+    config::{Config, Flags, Layers},
+    model::Revision,
+    source::kafka::Log,
+    store::{
+        Store,
+        cut::Settings,
+        event::{Event, EventKind},
+        group::Commit,
+        writer::SourceWriter,
+    },
+};
 
 thread_local! {
     static COMPARISONS: Cell<usize> = const { Cell::new(0) };
@@ -43,37 +54,57 @@ fn answers_are_matched_with_keys_in_a_step_for_each() {
     assert!(comparisons < 3 * KEYS, "{comparisons} comparisons for {KEYS} keys");
 }
 
-#[test]
-fn groups_are_asked_about_and_settled_in_a_step_for_each() {
-    const GROUPS: usize = 5_000;
-    let (start, group) = (now(), |number: usize| Name::from(format!("g{number}")));
-    let keys: Vec<TopicPartition> = vec![("t".into(), 0), ("t".into(), 1)];
-    let mut needs = Needs::new((0..GROUPS).map(|number| (group(number), keys.clone())), 0, start);
-    let (looks, mut asked) = (Cell::new(0), HashSet::new());
-    for number in 0..GROUPS {
-        let is_free = |name: &Name| {
-            looks.set(looks.get() + 1);
-            !asked.contains(name)
-        };
-        let next = Name::clone(needs.next(start, is_free).unwrap());
-        asked.insert(Name::clone(&next));
-        needs.settle(number, &next, &keys, start);
-    }
-    assert_eq!((looks.get(), needs.groups.len(), needs.due.len()), (GROUPS, 0, 0));
+fn answer(partition: i32, offset: Option<i64>) -> CommittedOffset {
+    let committed = |offset| Some(Committed { offset, leader_epoch: -1, metadata: String::new() });
+    let result = offset.map(committed).ok_or(RDKafkaErrorCode::UnstableOffsetCommit);
+    CommittedOffset { topic: "t".to_owned(), partition, result }
 }
 
 #[test]
-fn a_group_is_asked_about_again_later_until_all_its_keys_are_settled() {
-    let (start, group) = (now(), Name::from("g"));
-    let keys: Vec<TopicPartition> = vec![("t".into(), 0), ("t".into(), 1)];
-    let mut needs = Needs::new([(Name::clone(&group), keys.clone())].into_iter(), 5, start);
-    let next = |needs: &Needs, now| needs.next(now, |_| true).is_some();
-    needs.settle(4, &group, &keys, start);
-    assert!(next(&needs, start), "a request from before says nothing");
-    needs.settle(5, &group, &keys[..1], start);
-    assert!(!next(&needs, start) && next(&needs, start + UNSTABLE.0));
-    needs.settle(6, &group, &keys[..1], start);
-    assert!(!next(&needs, start + UNSTABLE.0) && next(&needs, start + 2 * UNSTABLE.0), "asked ever more seldom");
-    needs.settle(7, &group, &keys[1..], start);
-    assert!(needs.groups.is_empty() && needs.due.is_empty());
+fn a_stable_answer_is_shown_and_new_keys_with_a_pending_transaction_are_requested_again() {
+    let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
+    let sources = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let clock = Clock::manual(1_000);
+    let (cluster, _) = Log::open(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
+    let settings = Settings { window: 1, active_within: 1, commits_kept: 1, watch_queue: 1 };
+    let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
+    let writer = SourceWriter::own(&store, &cluster);
+    let shard = writer.new_shard(0);
+    shard.reached(Revision(10));
+
+    let (mut range, mut room) = (Range::new(10, 0, crate::source::kafka::now()), usize::MAX);
+    let mut keep = |log_offset, partition, committed_offset| {
+        let commit = Commit {
+            committed_offset,
+            committed_at: log_offset,
+            leader_epoch: -1,
+            metadata: "",
+            expires_at: None,
+            topic_id: None,
+        };
+        let kind = EventKind::Commit { topic: "t", partition, commit };
+        let event = Event { revision: Revision(log_offset), at: log_offset, group: "g", kind };
+        range.keep(&event, writer.names(), &mut room);
+    };
+    keep(10, 0, 5);
+    keep(11, 1, 6);
+    keep(12, 0, 7);
+    let key = |partition| -> Key { ("g".into(), "t".into(), partition) };
+    let shown = |partition| {
+        let row = shard.get("g", "t", partition).and_then(|found| found.entry)?.row;
+        Some((row.committed_offset, row.committed_at))
+    };
+    let mut ask = range.ask(0, &"g".into()).unwrap();
+    let told = vec![answer(0, Some(5)), answer(1, None)];
+    let (news, unstable) = take_answer(0, &ask, told, (&mut range, shard.shard()));
+    assert_eq!((news, unstable), (1, [key(1)].into()));
+    assert_eq!((shown(0), shown(1)), (Some((5, 10)), None), "the record of an aborted transaction does not count");
+    // The consumer has not read the record of this one.
+    let told = vec![answer(0, Some(9)), answer(1, None)];
+    ask.fresh.clear();
+    assert_eq!(take_answer(1, &ask, told, (&mut range, shard.shard())), (0, BTreeSet::new()));
+    let told = vec![answer(0, Some(7)), answer(1, Some(6))];
+    ask.stable = false;
+    assert_eq!(take_answer(2, &ask, told, (&mut range, shard.shard())), (2, BTreeSet::new()));
+    assert_eq!((shown(0), shown(1)), (Some((7, 12)), Some((6, 11))));
 }

@@ -1,5 +1,12 @@
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
 use super::*;
-use crate::store::group::Commit;
+use crate::{
+    source::kafka::{now, requests::Reached},
+    store::group::Commit,
+};
 
 fn event<'a>(log_offset: i64, group: &'a str, offset: Option<i64>, metadata: &'a str) -> Event<'a> {
     let kind = match offset {
@@ -23,19 +30,22 @@ fn event<'a>(log_offset: i64, group: &'a str, offset: Option<i64>, metadata: &'a
 struct Look {
     range: Range,
     names: NameInterner,
-    budget: Budget,
+    room: usize,
+    groups: Schedule,
 }
 
 impl Look {
     fn new(left: usize) -> Self {
-        Self { range: Range::new(10), names: NameInterner::default(), budget: Budget { left } }
+        Self {
+            range: Range::new(10, 0, now()),
+            names: NameInterner::default(),
+            room: left,
+            groups: Schedule::between(Duration::ZERO, Duration::ZERO),
+        }
     }
 
     fn read(&mut self, events: &[Event<'_>]) -> u64 {
-        let keep = |event| {
-            self.range.saw(event_offset(event), event_offset(event) * 10);
-            self.range.keep(event, &self.names, &mut self.budget)
-        };
+        let keep = |event| self.range.keep(event, &self.names, &mut self.room);
         events.iter().map(keep).sum()
     }
 
@@ -45,12 +55,12 @@ impl Look {
             leader_epoch,
             metadata: metadata.to_owned(),
         });
-        self.range.matching("g", &("t".into(), 0), answer.as_ref()).map(|kept| kept.log_offset)
+        self.range.matching(&key("g"), answer.as_ref()).map(|kept| kept.log_offset)
     }
 }
 
-fn event_offset(event: &Event<'_>) -> i64 {
-    event.revision.0
+fn key(group: &str) -> Key {
+    (group.into(), "t".into(), 0)
 }
 
 #[test]
@@ -71,27 +81,58 @@ fn an_answer_means_the_newest_record_with_offset_metadata_and_epoch() {
 fn a_group_is_asked_about_once_for_each_new_record() {
     let mut look = Look::new(1 << 20);
     look.read(&[event(11, "g", Some(5), ""), event(12, "h", Some(5), ""), event(13, "g", Some(6), "")]);
-    let mut next = || {
-        let (group, keys, stable) = look.range.next_due()?;
-        look.range.asked(&group, &keys);
-        assert!(stable);
-        Some((group.to_string(), keys))
+    let ask = |look: &mut Look, group: &str| {
+        let ask = look.range.ask(3, &group.into())?;
+        assert!(ask.stable && ask.log_partition == 3 && &*ask.group == group, "{ask:?}");
+        assert_eq!((&ask.keys, &ask.fresh), (&[key(group)].into(), &[key(group)].into()));
+        Some(ask)
     };
-    let keys = vec![("t".into(), 0)];
-    assert_eq!(next(), Some(("g".to_owned(), keys.clone())));
-    assert_eq!(next(), Some(("h".to_owned(), keys.clone())));
-    assert_eq!(next(), None);
+    assert!(ask(&mut look, "g").is_some() && ask(&mut look, "h").is_some());
+    assert!(ask(&mut look, "g").is_none() && ask(&mut look, "h").is_none());
     look.read(&[event(14, "h", Some(6), "")]);
-    assert_eq!(&*look.range.next_due().unwrap().0, "h");
-    look.range.asked("h", &keys);
-    look.range.again("h", &keys);
-    assert_eq!(&*look.range.next_due().unwrap().0, "h", "the coordinator did not say");
-    look.range.asked("h", &keys);
-    look.range.set_unstable("h", &keys, true);
-    assert_eq!(look.range.next_due(), Some(("h".into(), keys.clone(), false)), "a transaction is under way");
-    look.range.asked("h", &keys);
-    look.range.set_unstable("h", &keys, true);
-    assert_eq!(look.range.next_due(), None, "no news");
+    let failed = ask(&mut look, "h").unwrap();
+    look.range.failed(failed);
+    assert!(ask(&mut look, "h").is_some(), "the coordinator did not say");
+}
+
+/// Lets a reader wait for answers from number 5 on.
+fn wait(look: &mut Look, scope: Scope) -> oneshot::Receiver<Reached> {
+    let (done, told) = oneshot::channel();
+    let wanted = LatestRequest { scope, shard: 3, target: Revision(20), done };
+    look.range.admit(wanted, (5, Revision(10)), &mut look.groups, now());
+    told
+}
+
+#[test]
+fn readers_wait_until_each_of_their_keys_is_told_after_they_asked() {
+    let mut look = Look::new(1 << 20);
+    look.read(&[event(11, "g", Some(5), ""), event(12, "h", Some(5), "")]);
+    let of = |group: &str| Scope::Key(group.into(), "t".into(), 0);
+    assert!(wait(&mut look, of("i")).try_recv().is_ok(), "no record of it");
+    let (mut one, mut all) = (wait(&mut look, of("g")), wait(&mut look, Scope::All));
+    let due = |look: &mut Look| look.groups.next(now()).map(|group| group.to_string());
+    assert_eq!((due(&mut look).as_deref(), due(&mut look).as_deref(), due(&mut look)), (Some("g"), Some("h"), None));
+    let first = look.range.ask(3, &"g".into()).unwrap();
+    assert!(first.keys == [key("g")].into() && first.fresh == first.keys);
+    let again = look.range.ask(3, &"g".into()).unwrap();
+    assert!(again.keys == first.keys && again.fresh.is_empty(), "asked for readers alone");
+    let tell = |look: &mut Look, number, group| look.range.waiters.resolve(number, &[key(group)], &Ok(Revision(10)));
+    tell(&mut look, 4, "g");
+    assert!(one.try_recv().is_err(), "a request from before says nothing");
+    tell(&mut look, 5, "g");
+    assert!(one.try_recv().is_ok() && all.try_recv().is_err());
+    assert!(look.range.waited_for(&"g".into()).is_empty() && look.range.ask(3, &"g".into()).is_none());
+    tell(&mut look, 6, "h");
+    assert_eq!(all.try_recv().unwrap(), Ok(Revision(10)));
+}
+
+#[test]
+fn a_reader_of_everything_is_told_where_records_were_left_out_and_one_of_a_key_waits() {
+    let mut look = Look::new(0);
+    assert_eq!(look.read(&[event(11, "g", Some(5), "")]), 1);
+    assert!(wait(&mut look, Scope::All).try_recv().unwrap().is_err());
+    let mut one = wait(&mut look, Scope::Key("g".into(), "t".into(), 0));
+    assert!(one.try_recv().is_err() && look.range.ask(3, &"g".into()).is_some());
 }
 
 #[test]
@@ -105,8 +146,8 @@ fn memory_is_bounded_and_what_is_left_out_is_counted() {
     // A key alone never fills it: the newest records stay.
     (11..1000).for_each(|at| assert_eq!(look.read(&[event(at, "g", Some(at), "")]), 0));
     assert_eq!(look.means(Some((999, 3, ""))), Some(999));
-    look.range.prune(2000, &mut look.budget);
-    assert_eq!(look.budget.left, 16 << 10);
+    look.range.prune(2000, &mut look.room);
+    assert_eq!(look.room, 16 << 10);
 }
 
 #[test]
@@ -114,9 +155,9 @@ fn what_the_reader_has_applied_is_forgotten_and_the_next_transaction_dates_from_
     let mut look = Look::new(1 << 20);
     look.read(&[event(11, "g", Some(5), ""), event(12, "h", Some(5), ""), event(13, "g", Some(6), "")]);
     assert_eq!(look.range.first_at(), Some(110));
-    look.range.prune(13, &mut look.budget);
+    look.range.prune(13, &mut look.room);
     assert_eq!(look.range.first_at(), Some(130));
-    assert!(!look.range.has("h", &("t".into(), 0)) && look.range.has("g", &("t".into(), 0)));
+    assert_eq!(look.range.kept.keys().collect::<Vec<_>>(), [&key("g")]);
     assert_eq!(look.means(Some((5, 3, ""))), None);
 }
 
@@ -129,7 +170,7 @@ fn forgetting_takes_a_step_for_each_record_however_often_the_reader_moves() {
         look.read(&[event(at, group, Some(1), "")]);
     }
     // The reader replays what lay behind the transaction, record by record.
-    let steps: usize = (10..=10 + RECORDS).map(|applied| look.range.prune(applied, &mut look.budget)).sum();
+    let steps: usize = (10..=10 + RECORDS).map(|applied| look.range.prune(applied, &mut look.room)).sum();
     assert_eq!(steps, groups.len());
-    assert_eq!((look.budget.left, look.range.keys().count(), look.range.first_at()), (64 << 20, 0, None));
+    assert_eq!((look.room, look.range.kept.len(), look.range.first_at()), (64 << 20, 0, None));
 }
