@@ -360,10 +360,10 @@ fn decode_shows_the_log_of_a_cluster_and_where_each_record_stands() {
     let kafka = kafka(50);
     let writer = kafka.writer();
     writer.commit(&Commit::new("g1", "orders", 3, 42, 1_700_000_000_000)).unwrap();
-    writer.raw(42, Some(b"\0\x01\0\x02g1\0\x01t\0\0\0\0"), Some(b"\0\x09")).unwrap();
-    writer.raw(42, None, Some(b"junk")).unwrap();
+    writer.write_raw(42, Some(b"\0\x01\0\x02g1\0\x01t\0\0\0\0"), Some(b"\0\x09")).unwrap();
+    writer.write_raw(42, None, Some(b"junk")).unwrap();
     // One record in the same log partition, and one in another.
-    writer.raw(42, Some(&GroupDescription::key("other")), None).unwrap();
+    writer.write_raw(42, Some(&GroupDescription::key("other")), None).unwrap();
     writer.delete_group("my-group").unwrap();
     writer.flush().unwrap();
 
