@@ -387,7 +387,7 @@ fn decode_follows_the_log_and_says_when_there_is_none() {
     let output = offsetd(&args, "");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("no topic __consumer_offsets") && output.stdout.is_empty(), "{error}");
+    assert!(error.contains("topic __consumer_offsets not found") && output.stdout.is_empty(), "{error}");
 
     kafka.create_offsets_topic(2).unwrap();
     assert_eq!(decoded(&kafka, &[]), Vec::<Value>::new());
