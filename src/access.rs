@@ -30,13 +30,13 @@ mod tokens;
 pub use error::{AccessError, FileError};
 
 use crate::{config, error::Error, rpc, web};
-use file::FromFiles;
-use origin::Guard;
+use file::FileBacked;
+use origin::OriginPolicy;
 use tokens::Tokens;
 
 /// Minimum and maximum length of a token in characters.
-const SHORTEST: usize = 16;
-const LONGEST: usize = 512;
+const MIN_TOKEN_CHARS: usize = 16;
+const MAX_TOKEN_CHARS: usize = 512;
 
 /// Limits for reading the body of a refused request: bytes and time.
 const DRAINED_BYTES: usize = 64 * 1024;
@@ -47,10 +47,10 @@ const RELOAD_EVERY: Duration = Duration::from_secs(2);
 /// The tokens and certificates in force.
 #[derive(Clone)]
 pub struct Access {
-    tokens: Option<Arc<FromFiles<Tokens>>>,
+    tokens: Option<Arc<FileBacked<Tokens>>>,
     tls: Option<Arc<tls::Settings>>,
     client_certificates: bool,
-    guard: Arc<Guard>,
+    policy: Arc<OriginPolicy>,
 }
 
 impl fmt::Debug for Access {
@@ -71,7 +71,7 @@ impl Access {
             (tokens, tls) => return Err(AccessError { tokens: tokens.err(), tls: tls.err() }),
         };
         Ok(Self {
-            guard: Arc::new(Guard::new(server, tokens.is_some(), tls.is_some())),
+            policy: Arc::new(OriginPolicy::new(server, tokens.is_some(), tls.is_some())),
             tokens: tokens.map(Arc::new),
             tls: tls.map(Arc::new),
             client_certificates: server.tls.client_ca.is_some(),
@@ -86,7 +86,7 @@ impl Access {
 
     /// Returns whether requests need a token.
     #[must_use]
-    pub fn wants_tokens(&self) -> bool {
+    pub fn requires_tokens(&self) -> bool {
         self.tokens.is_some()
     }
 
@@ -103,7 +103,7 @@ impl Access {
             None => router,
         };
         // The origin check is the outermost layer, because a preflight request carries no token (Fetch standard).
-        router.layer(from_fn_with_state(Arc::clone(&self.guard), check_origin))
+        router.layer(from_fn_with_state(Arc::clone(&self.policy), check_origin))
     }
 
     /// Returns an acceptor with the certificate in force; `None` without TLS.
@@ -119,7 +119,7 @@ impl Access {
     pub async fn follow(self, stop: CancellationToken) -> Result<(), JoinError> {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(RELOAD_EVERY), if self.wants_tokens() || self.encrypts() => {}
+                () = tokio::time::sleep(RELOAD_EVERY), if self.requires_tokens() || self.encrypts() => {}
                 () = stop.cancelled() => return Ok(()),
             }
             let access = self.clone();
@@ -132,40 +132,41 @@ impl Access {
     }
 }
 
-fn tokens(path: PathBuf) -> Result<FromFiles<Tokens>, FileError> {
-    FromFiles::new("tokens", vec![path.clone()], move |contents, former| {
-        Tokens::parse(&path, contents.first().map_or(&[], Vec::as_slice), former)
+fn tokens(path: PathBuf) -> Result<FileBacked<Tokens>, FileError> {
+    FileBacked::new("tokens", vec![path.clone()], move |contents, previous| {
+        Tokens::parse(&path, contents.first().map_or(&[], Vec::as_slice), previous)
     })
 }
 
 /// Checks the token of a request and passes it on in the form `Bearer TOKEN`.
-async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Request, next: Next) -> Response {
-    let shown = tokens::shown(request.headers());
-    if let Some((token, revoked)) = shown.as_ref().and_then(|token| Some((token, tokens.get().accept(token)?))) {
+async fn check(State(tokens): State<Arc<FileBacked<Tokens>>>, mut request: Request, next: Next) -> Response {
+    let presented = tokens::presented(request.headers());
+    if let Some((token, revoked)) = presented.as_ref().and_then(|token| Some((token, tokens.get().accept(token)?))) {
         if let Some(bearer) = tokens::bearer(token) {
             request.headers_mut().insert(AUTHORIZATION, bearer);
         }
-        return revocable::revocable(next.run(request).await, revoked);
+        return revocable::end_when_revoked(next.run(request).await, revoked);
     }
     if web::reveals_no_data(request.uri().path()) {
         return next.run(request).await;
     }
-    tracing::debug!(path = request.uri().path(), shown = shown.is_some(), "request refused: no accepted token");
-    refuse(request, &refusal(if shown.is_some() { "the token is not accepted" } else { "a token is required" })).await
+    tracing::debug!(path = request.uri().path(), presented = presented.is_some(), "request refused: no accepted token");
+    refuse(request, &refusal(if presented.is_some() { "the token is not accepted" } else { "a token is required" }))
+        .await
 }
 
 /// Refuses requests of web pages of other origins, and allows pages of allowed origins to read the responses.
-async fn check_origin(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let origin = guard.shared_with(request.headers());
-    let mut response = if let Some(error) = guard.refusal(&request) {
+async fn check_origin(State(policy): State<Arc<OriginPolicy>>, request: Request, next: Next) -> Response {
+    let origin = policy.allowed_origin(request.headers());
+    let mut response = if let Some(error) = policy.refusal(&request) {
         tracing::debug!(path = request.uri().path(), %error, "request refused");
         refuse(request, &error).await
-    } else if let Some(response) = guard.preflight(&request) {
+    } else if let Some(response) = policy.preflight(&request) {
         response
     } else {
         next.run(request).await
     };
-    guard.share(&mut response, origin);
+    policy.add_cors_headers(&mut response, origin);
     response
 }
 

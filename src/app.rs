@@ -1,7 +1,7 @@
 //! Builds, runs and stops the server.
 //!
 //! [`App::build`] validates the whole configuration before anything runs, and binds the port. [`App::run`] starts the
-//! parts and returns when the server is stopped or a part fails. A clean stop proceeds from the outside in: it accepts
+//! tasks and returns when the server is stopped or a task fails. A clean stop proceeds from the outside in: it accepts
 //! no new connections, then ends the streams, then the readers, and drops the store last. One grace period covers all
 //! steps.
 
@@ -18,12 +18,12 @@ use futures::FutureExt as _;
 use tokio::{net::TcpListener, sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-mod parts;
+mod clusters;
 mod reload;
 mod supervise;
 
 pub use reload::{Load, Reload};
-pub use supervise::PartFailure;
+pub use supervise::TaskFailure;
 
 use crate::{
     access::{Access, AccessError},
@@ -37,13 +37,13 @@ use crate::{
     store::{Store, cut::Settings},
     web::{self, Web},
 };
-use parts::{Context, Members};
+use clusters::{ActiveClusters, Dependencies};
 use reload::{Change, Follower};
-use supervise::{Ended, Supervisor, on_thread};
+use supervise::{EndedTask, Supervisor, on_thread};
 
-/// Name of the part that serves connections.
+/// Name of the task that serves connections.
 const CONNECTIONS: &str = "connections";
-/// Name of the part that reports readiness to the gRPC health service.
+/// Name of the task that reports readiness to the gRPC health service.
 const HEALTH: &str = "health";
 
 /// The reason why the server cannot start, or why it stopped running.
@@ -81,10 +81,10 @@ pub enum AppError {
         error: io::Error,
     },
     /// Threads cannot be started.
-    #[error("cannot start the threads of {part}: {error}")]
+    #[error("cannot start the threads of {task}: {error}")]
     Threads {
-        /// Part that needs the threads.
-        part: &'static str,
+        /// Task that needs the threads.
+        task: &'static str,
         /// Cause reported by the operating system.
         #[source]
         error: io::Error,
@@ -92,14 +92,14 @@ pub enum AppError {
     /// The gRPC services cannot be built.
     #[error(transparent)]
     Routes(#[from] RoutesError),
-    /// A part of the server, or of the only cluster, ended.
-    #[error("part {part:?} {fault}")]
-    Part {
-        /// Name of the part, such as `east/listener`.
-        part: String,
+    /// A task of the server, or of the only cluster, ended.
+    #[error("task {task:?} {fault}")]
+    Task {
+        /// Name of the task, such as `east/listener`.
+        task: String,
         /// Reason why it ended.
         #[source]
-        fault: PartFailure,
+        fault: TaskFailure,
     },
 }
 
@@ -107,7 +107,7 @@ pub enum AppError {
 #[derive(Debug)]
 pub struct App {
     store: Arc<Store>,
-    members: Members,
+    clusters: ActiveClusters,
     reload: Option<Reload>,
     address: SocketAddr,
     access: Access,
@@ -131,13 +131,14 @@ impl App {
             watch_queue: config.server.watch_queue,
         };
         let store = Arc::new(Store::new(vec![], clock, settings));
-        let threads = |part| move |error| AppError::Threads { part, error };
+        let threads = |task| move |error| AppError::Threads { task, error };
         let history_store = ParquetStore::new(config.history.clone()).map_err(threads("the history store"))?;
         // Cancelled after `stop`, so that running calls still read a live store.
         let stop_sources = CancellationToken::new();
-        let context = Context { store: Arc::clone(&store), history_store, config: config.clone(), stop: stop_sources };
-        let mut members = Members::new(context);
-        members.set(&config.clusters, &config.sources)?;
+        let dependencies =
+            Dependencies { store: Arc::clone(&store), history_store, config: config.clone(), stop: stop_sources };
+        let mut clusters = ActiveClusters::new(dependencies);
+        clusters.set(&config.clusters, &config.sources)?;
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(threads("SQL"))?;
         let engine = Arc::new(engine);
         let service = Service::new(Arc::clone(&engine), config.server.clone(), config.history.step, stop.clone());
@@ -148,12 +149,12 @@ impl App {
         let (tcp, address) = bind(&config.server.listen).await?;
         let limits = config.server.limits.clone();
         let server = listen::Server::new(tcp, access.clone(), router, limits, connections, stop.clone());
-        Ok(Self { store, members, reload: None, address, access, server, health, stop })
+        Ok(Self { store, clusters, reload: None, address, access, server, health, stop })
     }
 
     /// Also follows the configuration file: clusters and sources are added and removed when it changes.
     #[must_use]
-    pub fn following(self, reload: Reload) -> Self {
+    pub fn with_reload(self, reload: Reload) -> Self {
         Self { reload: Some(reload), ..self }
     }
 
@@ -178,39 +179,39 @@ impl App {
     /// Runs until the token given to [`App::build`] is cancelled.
     ///
     /// # Errors
-    /// The address file cannot be written, or a part ended.
+    /// The address file cannot be written, or a task ended.
     pub async fn run(self) -> Result<(), AppError> {
-        let Self { store, mut members, reload, address, access, server, health, stop } = self;
-        let Context { config, history_store, stop: stop_sources, .. } = &members.context;
+        let Self { store, mut clusters, reload, address, access, server, health, stop } = self;
+        let Dependencies { config, history_store, stop: stop_sources, .. } = &clusters.dependencies;
         let (config, history_store, stop_sources) =
             (config.server.clone(), history_store.clone(), stop_sources.clone());
-        // The port is bound, so new clients wait in the backlog. The file is written first: if that fails, no part has
+        // The port is bound, so new clients wait in the backlog. The file is written first: if that fails, no task has
         // to be stopped.
         write_address(config.address_file.as_deref(), address)?;
-        let mut parts = Supervisor::new(store.clock.clone());
-        members.start(&mut parts);
+        let mut tasks = Supervisor::new(store.clock.clone());
+        clusters.start(&mut tasks);
         if let Some(history_store) = history_store {
             let (writer, stop) = (SampleWriter::new(history_store, Arc::clone(&store)), stop_sources.clone());
-            parts.start("history", on_thread("history", move || writer.run_until(&stop).map_err(PartFailure::failed)));
+            tasks.start("history", on_thread("history", move || writer.run_until(&stop).map_err(TaskFailure::failed)));
         }
-        parts.start(HEALTH, health.run(Arc::clone(&store), config.ready_after, stop.clone()).map(Ok));
+        tasks.start(HEALTH, health.run(Arc::clone(&store), config.ready_after, stop.clone()).map(Ok));
         let files = access.clone().follow(stop_sources.clone());
-        parts.start("tokens and certificates", async { files.await.map_err(PartFailure::failed) });
+        tasks.start("tokens and certificates", async { files.await.map_err(TaskFailure::failed) });
         let follower = reload.as_ref().map(|reload| Follower::new(reload, &store));
         let mut changes = follower.map(|(follower, changes)| {
-            parts.start("configuration", follower.run(stop_sources.clone()));
+            tasks.start("configuration", follower.run(stop_sources.clone()));
             changes
         });
-        parts.start(CONNECTIONS, server.run().map(Ok));
-        say_listening(&access, address);
+        tasks.start(CONNECTIONS, server.run().map(Ok));
+        log_listening(&access, address);
 
         let mut effective = reload.map(|reload| reload.effective).unwrap_or_default();
         let ended = loop {
             tokio::select! {
-                ended = parts.until(&stop) => break ended,
-                Some((loaded, applied)) = next(&mut changes) => {
-                    let result = reload::apply(&mut members, &mut effective, loaded);
-                    members.start(&mut parts);
+                ended = tasks.wait_for_end(&stop) => break ended,
+                Some((loaded, applied)) = next_change(&mut changes) => {
+                    let result = reload::apply(&mut clusters, &mut effective, loaded);
+                    clusters.start(&mut tasks);
                     // The follower may have stopped already.
                     let _ = applied.send(result);
                 }
@@ -221,28 +222,28 @@ impl App {
         drop(changes);
         let (now, grace) = (Instant::now(), config.shutdown_grace);
         // Clients that do not disconnect must leave a quarter of the grace period to the readers.
-        parts.drain(&[CONNECTIONS, HEALTH], now + grace * 3 / 4).await;
+        tasks.drain(&[CONNECTIONS, HEALTH], now + grace * 3 / 4).await;
         stop_sources.cancel();
-        parts.drain(&[], now + grace).await;
+        tasks.drain(&[], now + grace).await;
         match ended {
             None => Ok(()),
-            Some(Ended { part, result, .. }) => {
-                let fault = result.err().unwrap_or(PartFailure::Exited);
-                Err(AppError::Part { part: fault.part().unwrap_or(part), fault })
+            Some(EndedTask { task, result, .. }) => {
+                let fault = result.err().unwrap_or(TaskFailure::Exited);
+                Err(AppError::Task { task: fault.task().unwrap_or(task), fault })
             }
         }
     }
 }
 
 /// Returns the next configuration; never returns if no file is followed.
-async fn next(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Change> {
+async fn next_change(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Change> {
     match changes {
         Some(changes) => changes.recv().await,
         None => std::future::pending().await,
     }
 }
 
-fn say_listening(access: &Access, address: SocketAddr) {
+fn log_listening(access: &Access, address: SocketAddr) {
     tracing::info!(%address, tls = access.encrypts(), "listening");
     if is_exposed(access, address) {
         tracing::warn!(%address, "listening on a public address without authentication; set `server.auth.tokens_file`");

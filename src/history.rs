@@ -180,7 +180,7 @@ impl Sampler {
             next.topics = self.ends.sample(&next.topics, ends, round.index, |value| lag::log_end(value, now));
             let start = |value: &LogOffsets| (value.log_start >= 0).then_some(value.log_start);
             next.starts = self.starts.sample(&next.starts, ends, round.index, start);
-            ends::sample_tails(&mut next, ends, round.index);
+            ends::sample_trailing_markers(&mut next, ends, round.index);
             next.push(moment);
         }
         next.trim(moment.ticks.saturating_sub(self.settings.memory_for), self.settings.max_bytes);

@@ -39,18 +39,18 @@ use crate::{
     config::Limits,
     metrics::{CloseReason, Connections},
 };
-use connection::{Connection, Watched};
+use connection::{Connection, MonitoredStream};
 use handshakes::Handshakes;
 use request::RequestBody;
-use response::{Guard, ResponseBody};
-use table::Table;
+use response::{RequestGuard, ResponseBody};
+use table::ConnectionTable;
 
 /// Minimum that hyper accepts as the limit of header bytes.
 const LEAST_HEADER_BYTES: usize = 8 * 1024;
 /// Pause after a failed `accept`.
-const PAUSE: Duration = Duration::from_millis(20);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Minimum interval between two log lines about a shortage.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+const SHORTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum number of characters of a method or path in the log.
 const METHOD_CHARS: usize = 200;
 
@@ -63,11 +63,11 @@ pub struct Server {
 struct Shared {
     access: Access,
     router: Router,
-    table: Arc<Table>,
+    table: Arc<ConnectionTable>,
     handshakes: Handshakes,
     http: Builder<TokioExecutor>,
     descriptors: Descriptors,
-    complained: Mutex<Option<Instant>>,
+    shortage_logged_at: Mutex<Option<Instant>>,
     stop: CancellationToken,
 }
 
@@ -93,10 +93,10 @@ impl Server {
             http: http(&limits),
             handshakes: Handshakes::new(limits.max_handshakes),
             descriptors: Descriptors::new(limits.reserved_descriptors),
-            table: Arc::new(Table::new(limits, counters)),
+            table: Arc::new(ConnectionTable::new(limits, counters)),
             access,
             router,
-            complained: Mutex::default(),
+            shortage_logged_at: Mutex::default(),
             stop,
         };
         Self { tcp, shared: Arc::new(shared) }
@@ -159,16 +159,16 @@ fn sweep_interval(limits: &Limits) -> Duration {
 impl Shared {
     fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Arc<Connection>> {
         self.table.counters.accept();
-        let is_short = self.descriptors.is_scarce(stream);
-        if is_short {
+        let has_few_descriptors = self.descriptors.is_scarce(stream);
+        if has_few_descriptors {
             self.table.counters.shortage();
-            self.complain("few file descriptors are free");
+            self.log_shortage("few file descriptors are free");
         }
-        let connection = self.table.admit(peer, is_short, Instant::now());
+        let connection = self.table.admit(peer, has_few_descriptors, Instant::now());
         if connection.is_none() {
             tracing::debug!(%peer, "connection refused");
-            if !is_short {
-                self.complain("all allowed connections are busy");
+            if !has_few_descriptors {
+                self.log_shortage("all allowed connections are busy");
             }
         }
         connection
@@ -180,22 +180,22 @@ impl Shared {
             io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused => {}
             _ => {
                 self.table.counters.shortage();
-                self.complain(&format!("cannot accept a connection: {error}"));
+                self.log_shortage(&format!("cannot accept a connection: {error}"));
                 self.table.make_room();
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 
-    /// Logs a shortage, at most once per [`COMPLAIN_EVERY`].
-    fn complain(&self, what: &str) {
+    /// Logs a shortage, at most once per [`SHORTAGE_LOG_INTERVAL`].
+    fn log_shortage(&self, what: &str) {
         let now = Instant::now();
-        let mut complained = self.complained.lock();
-        if complained.is_some_and(|at| now.duration_since(at) < COMPLAIN_EVERY) {
+        let mut shortage_logged_at = self.shortage_logged_at.lock();
+        if shortage_logged_at.is_some_and(|at| now.duration_since(at) < SHORTAGE_LOG_INTERVAL) {
             return;
         }
-        *complained = Some(now);
-        drop(complained);
+        *shortage_logged_at = Some(now);
+        drop(shortage_logged_at);
         tracing::warn!(
             what,
             open_files_limit = self.descriptors.limit,
@@ -206,13 +206,13 @@ impl Shared {
 
 /// Serves a connection until it ends or a limit closes it.
 async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connection>) {
-    let _entry = Entry(Arc::clone(&shared.table), connection.id);
+    let _entry = TableEntry(Arc::clone(&shared.table), connection.id);
     // Responses are small: Nagle's algorithm would delay them.
     drop(stream.set_nodelay(true));
     let closing = connection.closing.clone();
     let served = async {
         match shared.access.tls() {
-            None => speak(&shared, stream, &connection).await,
+            None => serve_http(&shared, stream, &connection).await,
             Some(tls) => {
                 let handshake = async {
                     // A client that sends nothing must not occupy a handshake slot. `readable` returns immediately for
@@ -220,10 +220,10 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
                     if stream.peek(&mut [0]).await? == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    connection.heard();
-                    let place = shared.handshakes.place(connection.client).await;
+                    connection.record_first_byte();
+                    let slot = shared.handshakes.acquire(connection.client).await;
                     let accepted = tls.accept(stream).await;
-                    drop(place);
+                    drop(slot);
                     accepted
                 };
                 let accepted = tokio::select! {
@@ -231,7 +231,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
                     () = shared.stop.cancelled() => return,
                 };
                 match accepted {
-                    Ok(stream) => speak(&shared, stream, &connection).await,
+                    Ok(stream) => serve_http(&shared, stream, &connection).await,
                     Err(error) => {
                         tracing::debug!(peer = %connection.peer, %error, "TLS handshake failed");
                         shared.table.counters.close(CloseReason::Handshake);
@@ -247,16 +247,16 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
 }
 
 /// Removes the connection from the table when dropped.
-struct Entry(Arc<Table>, u64);
+struct TableEntry(Arc<ConnectionTable>, u64);
 
-impl Drop for Entry {
+impl Drop for TableEntry {
     fn drop(&mut self) {
         self.0.remove(self.1);
     }
 }
 
 /// Serves HTTP on a connection until it ends.
-async fn speak<S>(shared: &Arc<Shared>, stream: S, connection: &Arc<Connection>)
+async fn serve_http<S>(shared: &Arc<Shared>, stream: S, connection: &Arc<Connection>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -264,7 +264,7 @@ where
         let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
         async move { Ok::<_, Infallible>(respond(&shared, &connection, request).await) }
     });
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
+    let io = TokioIo::new(MonitoredStream::new(stream, Arc::clone(connection)));
     let mut http = pin!(shared.http.serve_connection(io, service));
     let mut is_ending = false;
     let ended = loop {
@@ -307,13 +307,13 @@ async fn respond(
     let method = request.method().clone();
     let is_call =
         request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    let call = Call::new(connection.peer, &named(&request, is_call));
-    let guard = Guard::begin(call.clone(), connection);
+    let call = Call::new(connection.peer, &request_name(&request, is_call));
+    let guard = RequestGuard::begin(call.clone(), connection);
     let request: Request = request.map(|inner| {
         Body::new(RequestBody {
             inner,
             limit: shared.table.limits.body_timeout,
-            is_by_part: is_call,
+            is_per_frame: is_call,
             deadline: None,
             counters: Arc::clone(&shared.table.counters),
         })
@@ -324,7 +324,7 @@ async fn respond(
 }
 
 /// Returns the name of a request: the gRPC method, or HTTP method and path.
-fn named(request: &hyper::Request<Incoming>, is_call: bool) -> String {
+fn request_name(request: &hyper::Request<Incoming>, is_call: bool) -> String {
     let path = request.uri().path();
     let name = if is_call { path.trim_start_matches('/').to_owned() } else { format!("{} {path}", request.method()) };
     if name.len() <= METHOD_CHARS { name } else { name.chars().take(METHOD_CHARS).collect() }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio_rustls::rustls;
 
-use super::{LONGEST, SHORTEST};
+use super::{MAX_TOKEN_CHARS, MIN_TOKEN_CHARS};
 
 /// The reasons why the server cannot start with its tokens and certificates.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub(super) enum FileFault {
     #[error("cannot read: it is longer than {0} bytes")]
     TooLong(u64),
     /// Number of the line, from 1.
-    #[error("line {0}: a token is {SHORTEST} to {LONGEST} visible ASCII characters without spaces")]
+    #[error("line {0}: a token is {MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters without spaces")]
     Token(usize),
     #[error("contains no token")]
     NoToken,
@@ -55,7 +55,7 @@ pub(super) enum FileFault {
     #[error("contains no certificate in PEM format")]
     NoCertificate,
     #[error("is not the key of the first certificate in {}", .0.display())]
-    OtherKey(PathBuf),
+    KeyMismatch(PathBuf),
     #[error("{0}")]
     Unusable(Box<rustls::Error>),
     #[error("{0}")]

@@ -16,32 +16,32 @@ use sha2::{Digest as _, Sha256};
 use super::error::{FileError, FileFault};
 
 /// Maximum size of a file in bytes: enough for many thousands of tokens or a long chain of certificates.
-const LONGEST: u64 = 4 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// SHA-256 of a secret or a file, for comparisons that do not need the content.
 pub(super) type Digest = [u8; 32];
 
 /// Builds the value from the contents of the files, in their order, and from the previous value.
-type Make<T> = Box<dyn Fn(&[Vec<u8>], Option<&T>) -> Result<T, FileError> + Send + Sync>;
+type Build<T> = Box<dyn Fn(&[Vec<u8>], Option<&T>) -> Result<T, FileError> + Send + Sync>;
 
 /// A value and the files that it is built from.
-pub(super) struct FromFiles<T> {
+pub(super) struct FileBacked<T> {
     what: &'static str,
     paths: Vec<PathBuf>,
-    make: Make<T>,
-    made: ArcSwap<T>,
-    last: Mutex<Last>,
+    build: Build<T>,
+    value: ArcSwap<T>,
+    last_check: Mutex<LastCheck>,
 }
 
 /// Result of the last check.
-struct Last {
+struct LastCheck {
     /// Digests of the files that the current value was built from.
     digests: Vec<Digest>,
     /// Number of failed checks since then.
     failed: u32,
 }
 
-impl<T> FromFiles<T> {
+impl<T> FileBacked<T> {
     /// Reads the files.
     ///
     /// # Errors
@@ -49,39 +49,39 @@ impl<T> FromFiles<T> {
     pub(super) fn new(
         what: &'static str,
         paths: Vec<PathBuf>,
-        make: impl Fn(&[Vec<u8>], Option<&T>) -> Result<T, FileError> + Send + Sync + 'static,
+        build: impl Fn(&[Vec<u8>], Option<&T>) -> Result<T, FileError> + Send + Sync + 'static,
     ) -> Result<Self, FileError> {
         let contents = read(&paths)?;
-        let made = ArcSwap::from_pointee(make(&contents, None)?);
-        let last = Mutex::new(Last { digests: digests(&contents), failed: 0 });
-        Ok(Self { what, paths, make: Box::new(make), made, last })
+        let value = ArcSwap::from_pointee(build(&contents, None)?);
+        let last_check = Mutex::new(LastCheck { digests: digests(&contents), failed: 0 });
+        Ok(Self { what, paths, build: Box::new(build), value, last_check })
     }
 
     pub(super) fn get(&self) -> Arc<T> {
-        self.made.load_full()
+        self.value.load_full()
     }
 
     /// Reads the files again. If they are invalid, the previous value stays in force.
     pub(super) fn reload(&self) {
-        let mut last = self.last.lock();
-        let made = read(&self.paths).and_then(|contents| {
-            let anew = || (self.make)(&contents, Some(&self.get()));
+        let mut last_check = self.last_check.lock();
+        let value = read(&self.paths).and_then(|contents| {
+            let rebuild = || (self.build)(&contents, Some(&self.get()));
             let digests = digests(&contents);
-            let made = if digests == last.digests { None } else { Some(anew()?) };
-            Ok((digests, made))
+            let value = if digests == last_check.digests { None } else { Some(rebuild()?) };
+            Ok((digests, value))
         });
-        match made {
-            Ok((digests, made)) => {
-                if let Some(made) = made {
-                    self.made.store(Arc::new(made));
+        match value {
+            Ok((digests, value)) => {
+                if let Some(value) = value {
+                    self.value.store(Arc::new(value));
                     tracing::info!(what = self.what, "reloaded");
                 }
-                *last = Last { digests, failed: 0 };
+                *last_check = LastCheck { digests, failed: 0 };
             }
             Err(error) => {
-                last.failed = last.failed.saturating_add(1);
+                last_check.failed = last_check.failed.saturating_add(1);
                 // Logged once, and only after the second failure: the first check may see half-written files.
-                if last.failed == 2 {
+                if last_check.failed == 2 {
                     tracing::warn!(what = self.what, %error, "reload failed; keeping the previous version");
                 }
             }
@@ -110,9 +110,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     }
     let mut content = vec![];
     // Reads one byte more than allowed, to detect a longer file.
-    let length = file.take(LONGEST + 1).read_to_end(&mut content).map_err(failed)?;
-    if length as u64 > LONGEST {
-        return Err(FileFault::TooLong(LONGEST).of(path));
+    let length = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
+    if length as u64 > MAX_FILE_BYTES {
+        return Err(FileFault::TooLong(MAX_FILE_BYTES).of(path));
     }
     Ok(content)
 }

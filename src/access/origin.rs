@@ -39,7 +39,7 @@ const PRIVATE_DOMAINS: [&str; 4] = ["localhost", "local", "internal", "svc"];
 
 /// The rules that requests are checked against.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct OriginPolicy {
     /// Host names of this server; `None` accepts every name.
     hosts: Option<BTreeSet<String>>,
     /// Allowed origins, in the form in which browsers write them.
@@ -47,10 +47,10 @@ pub(super) struct Guard {
     encrypts: bool,
 }
 
-impl Guard {
-    pub(super) fn new(server: &config::Server, wants_tokens: bool, encrypts: bool) -> Self {
+impl OriginPolicy {
+    pub(super) fn new(server: &config::Server, requires_tokens: bool, encrypts: bool) -> Self {
         let allowed = &server.http.allowed_hosts;
-        let any = wants_tokens || allowed.iter().any(|host| host == "*");
+        let any = requires_tokens || allowed.iter().any(|host| host == "*");
         let own = || names::own(&server.listen).into_iter().chain(allowed.iter().cloned()).collect();
         Self { hosts: (!any).then(own), origins: server.http.allowed_origins.iter().cloned().collect(), encrypts }
     }
@@ -71,13 +71,13 @@ impl Guard {
         if is_link && web::is_page(path) || self.is_own_origin(request.headers(), &hosts) {
             return None;
         }
-        Some(foreign(request.headers()))
+        Some(foreign_origin(request.headers()))
     }
 
     fn is_own_host(&self, host: &str) -> bool {
         let Some(own) = &self.hosts else { return true };
         let Ok(authority) = host.parse::<Authority>() else { return false };
-        let name = normal(authority.host());
+        let name = normalized(authority.host());
         is_address(&name) || is_private(&name) || own.contains(&name)
     }
 
@@ -117,7 +117,7 @@ impl Guard {
     /// Returns the response to a CORS preflight request of a page of an allowed origin.
     pub(super) fn preflight(&self, request: &Request) -> Option<Response> {
         let asks = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        if !asks || self.shared_with(request.headers()).is_none() {
+        if !asks || self.allowed_origin(request.headers()).is_none() {
             return None;
         }
         let mut response = Response::new(Body::empty());
@@ -130,12 +130,12 @@ impl Guard {
     }
 
     /// Returns the origin of a request, if it is allowed.
-    pub(super) fn shared_with(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(super) fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         headers.get(ORIGIN).filter(|origin| self.allows(origin)).cloned()
     }
 
     /// Adds the CORS headers that allow a page of an allowed origin to read a response.
-    pub(super) fn share(&self, response: &mut Response, origin: Option<HeaderValue>) {
+    pub(super) fn add_cors_headers(&self, response: &mut Response, origin: Option<HeaderValue>) {
         if self.origins.is_empty() {
             return;
         }
@@ -155,7 +155,7 @@ fn misdirected(host: &str) -> Error {
     ))
 }
 
-fn foreign(headers: &HeaderMap) -> Error {
+fn foreign_origin(headers: &HeaderMap) -> Error {
     let origin = headers.get(ORIGIN).map_or_else(|| "another".to_owned(), |origin| format!("{origin:?}"));
     Error::Forbidden(format!(
         "requests from web pages of the origin {origin} are refused: name the origin in server.http.allowed_origins"
@@ -180,7 +180,7 @@ fn parse(origin: &HeaderValue) -> Option<Url> {
 }
 
 /// Returns a host name in lower case, without a trailing dot.
-fn normal(host: &str) -> String {
+fn normalized(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     host.strip_suffix('.').map(str::to_owned).unwrap_or(host)
 }

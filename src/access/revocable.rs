@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::rpc;
 
 /// Wraps a response so that its body ends when `token` is cancelled.
-pub(super) fn revocable(response: Response, token: CancellationToken) -> Response {
+pub(super) fn end_when_revoked(response: Response, token: CancellationToken) -> Response {
     let trailers = rpc::trailers(response.headers(), &super::refusal("the token is not accepted any more"));
     let revoked = Box::pin(token.clone().cancelled_owned());
     response.map(|body| Body::new(Revocable { body: Some(body), token, revoked, trailers }))

@@ -14,11 +14,11 @@ use tokio_rustls::rustls::{
 
 use super::{
     error::{FileError, FileFault},
-    file::FromFiles,
+    file::FileBacked,
 };
 use crate::config;
 
-pub(super) type Settings = FromFiles<ServerConfig>;
+pub(super) type Settings = FileBacked<ServerConfig>;
 
 /// Reads certificates and key; returns `None` if TLS is not configured.
 ///
@@ -28,12 +28,12 @@ pub(super) fn settings(tls: &config::Tls) -> Result<Option<Settings>, FileError>
     let (Some(cert), Some(key)) = (tls.cert.clone(), tls.key.clone()) else { return Ok(None) };
     let authorities = tls.client_ca.clone();
     let paths: Vec<PathBuf> = [&cert, &key].into_iter().chain(&authorities).cloned().collect();
-    let make = move |contents: &[Vec<u8>], _: Option<&ServerConfig>| {
+    let build = move |contents: &[Vec<u8>], _: Option<&ServerConfig>| {
         let content = |at: usize| contents.get(at).map_or(&[][..], Vec::as_slice);
         let authorities = authorities.as_deref().map(|path| (path, content(2)));
         server_config((&cert, content(0)), (&key, content(1)), authorities)
     };
-    FromFiles::new("certificate and key", paths, make).map(Some)
+    FileBacked::new("certificate and key", paths, build).map(Some)
 }
 
 /// Path and content of a file.
@@ -61,7 +61,7 @@ fn server_config(cert: File<'_>, key: File<'_>, authorities: Option<File<'_>>) -
         }
     };
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => FileFault::OtherKey(cert.0.to_owned()).of(key.0),
+        rustls::Error::InconsistentKeys(_) => FileFault::KeyMismatch(cert.0.to_owned()).of(key.0),
         error => unusable(cert.0)(error),
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

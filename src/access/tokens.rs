@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LONGEST, SHORTEST,
+    MAX_TOKEN_CHARS, MIN_TOKEN_CHARS,
     error::{FileError, FileFault},
     file::{Digest, digest},
 };
@@ -44,14 +44,14 @@ impl Tokens {
     ///
     /// # Errors
     /// A line is not a valid token. The error names only its number: the line may be a token with a typing error.
-    pub(super) fn parse(path: &Path, file: &[u8], former: Option<&Self>) -> Result<Self, FileError> {
+    pub(super) fn parse(path: &Path, file: &[u8], previous: Option<&Self>) -> Result<Self, FileError> {
         let mut tokens = vec![];
         for (number, line) in (1..).zip(file.split(|byte| *byte == b'\n')) {
             let line = line.trim_ascii();
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            if !(SHORTEST..=LONGEST).contains(&line.len()) || !line.iter().all(u8::is_ascii_graphic) {
+            if !(MIN_TOKEN_CHARS..=MAX_TOKEN_CHARS).contains(&line.len()) || !line.iter().all(u8::is_ascii_graphic) {
                 return Err(FileFault::Token(number).of(path));
             }
             let digest = digest(line);
@@ -63,11 +63,11 @@ impl Tokens {
         if tokens.is_empty() {
             return Err(FileFault::NoToken.of(path));
         }
-        let former = former.map_or(&[][..], |former| &former.0);
-        let gone = former.iter().filter(|token| !tokens.contains(&token.digest));
+        let previous = previous.map_or(&[][..], |previous| &previous.0);
+        let gone = previous.iter().filter(|token| !tokens.contains(&token.digest));
         gone.for_each(|token| token.revoked.cancel());
         let token = |digest| {
-            let known = former.iter().find(|token| token.digest == digest);
+            let known = previous.iter().find(|token| token.digest == digest);
             Token { digest, revoked: known.map(|token| token.revoked.clone()).unwrap_or_default() }
         };
         Ok(Self(tokens.into_iter().map(token).collect()))
@@ -84,7 +84,7 @@ impl Tokens {
 }
 
 /// Returns the token of a request: `Bearer TOKEN`, or `Basic` with any user and the token as password.
-pub(super) fn shown(headers: &HeaderMap) -> Option<Vec<u8>> {
+pub(super) fn presented(headers: &HeaderMap) -> Option<Vec<u8>> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credentials) = value.trim().split_once(' ')?;
     let credentials = credentials.trim();

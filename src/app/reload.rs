@@ -13,16 +13,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AppError, parts::Members, supervise::PartFailure};
+use super::{AppError, clusters::ActiveClusters, supervise::TaskFailure};
 use crate::{
     config::{ConfigErrors, EffectiveValue, LoadedConfig},
     store::Store,
 };
 
 /// Interval between two reads of the file.
-const BETWEEN: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum size of the configuration file in bytes.
-const LONGEST: u64 = 4 << 20;
+const MAX_BYTES: u64 = 4 << 20;
 
 /// Builds a configuration from the text of its file and from all other origins of settings.
 pub type Load = dyn Fn(&str) -> Result<LoadedConfig, ConfigErrors> + Send + Sync;
@@ -55,11 +55,11 @@ pub(super) struct Follower {
     /// Last text that was rejected.
     rejected: Option<String>,
     /// Text of the last read, if it has to be confirmed by a second read.
-    seen: Option<String>,
+    unconfirmed: Option<String>,
     /// Number of reads since the file could last be read.
-    away: u32,
+    failed_reads: u32,
     /// Whether a signal requested a reload even if the text is unchanged, for example because files of secrets changed.
-    is_asked: bool,
+    is_requested: bool,
     changes: mpsc::Sender<Change>,
 }
 
@@ -72,67 +72,80 @@ impl Follower {
         let (changes, receiver) = mpsc::channel(1);
         let (path, load, text) = (reload.path.clone(), Arc::clone(&reload.load), reload.text.clone());
         let store = Arc::clone(store);
-        (Self { path, load, store, text, rejected: None, seen: None, away: 0, is_asked: false, changes }, receiver)
+        (
+            Self {
+                path,
+                load,
+                store,
+                text,
+                rejected: None,
+                unconfirmed: None,
+                failed_reads: 0,
+                is_requested: false,
+                changes,
+            },
+            receiver,
+        )
     }
 
-    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), PartFailure> {
-        let mut hangup = signal(SignalKind::hangup()).map_err(PartFailure::failed)?;
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), TaskFailure> {
+        let mut hangup = signal(SignalKind::hangup()).map_err(TaskFailure::failed)?;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(BETWEEN) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 Some(()) = hangup.recv() => {
                     tracing::info!(path = %self.path.display(), "SIGHUP: reading the configuration again");
-                    (self.is_asked, self.seen) = (true, None);
+                    (self.is_requested, self.unconfirmed) = (true, None);
                 }
                 () = stop.cancelled() => return Ok(()),
             }
             let path = self.path.clone();
-            let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(PartFailure::failed)?;
-            if let Some(text) = self.look(read) {
+            let read = tokio::task::spawn_blocking(move || read(&path)).await.map_err(TaskFailure::failed)?;
+            if let Some(text) = self.process_read(read) {
                 self.load(text).await?;
             }
         }
     }
 
     /// Processes the result of a read. Returns the text if it is to be loaded.
-    fn look(&mut self, read: Result<String, ReadError>) -> Option<String> {
+    fn process_read(&mut self, read: Result<String, ReadError>) -> Option<String> {
         let text = match read {
             Ok(text) => text,
             Err(error) => {
-                self.seen = None;
-                self.away = self.away.saturating_add(1);
+                self.unconfirmed = None;
+                self.failed_reads = self.failed_reads.saturating_add(1);
                 // Reported once, and only after the second failure: a file that is being replaced may be missing for a
                 // moment.
-                if self.away == 2 {
+                if self.failed_reads == 2 {
                     self.reject(None, &error.to_string());
                 }
                 return None;
             }
         };
-        self.away = 0;
+        self.failed_reads = 0;
         // The text in force is rejected, too, if a signal found a problem outside of the text.
-        if !self.is_asked && self.rejected.as_ref() == Some(&text) {
+        if !self.is_requested && self.rejected.as_ref() == Some(&text) {
             return None;
         }
-        if !self.is_asked && text == self.text {
-            self.seen = None;
+        if !self.is_requested && text == self.text {
+            self.unconfirmed = None;
             self.rejected = None;
             if self.store.config().error.is_some() {
                 self.store.set_config_error(None);
             }
             return None;
         }
-        if self.seen.as_ref() != Some(&text) {
-            self.seen = Some(text);
+        if self.unconfirmed.as_ref() != Some(&text) {
+            self.unconfirmed = Some(text);
             return None;
         }
-        (self.is_asked, self.seen) = (false, None);
+        (self.is_requested, self.unconfirmed) = (false, None);
         Some(text)
     }
 
-    async fn load(&mut self, text: String) -> Result<(), PartFailure> {
+    async fn load(&mut self, text: String) -> Result<(), TaskFailure> {
         let (load, given) = (Arc::clone(&self.load), text.clone());
-        let loaded = tokio::task::spawn_blocking(move || load(&given)).await.map_err(PartFailure::failed)?;
+        let loaded = tokio::task::spawn_blocking(move || load(&given)).await.map_err(TaskFailure::failed)?;
         match loaded {
             Ok(loaded) => {
                 let (sender, applied) = oneshot::channel();
@@ -171,11 +184,11 @@ fn read(path: &std::path::Path) -> Result<String, ReadError> {
     // Without this flag, opening a pipe would wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > LONGEST {
+    if !metadata.is_file() || metadata.len() > MAX_BYTES {
         return Err(ReadError::NotRegular(path.to_owned()));
     }
     let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text).map_err(failed)?;
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
 }
 
@@ -184,16 +197,16 @@ fn read(path: &std::path::Path) -> Result<String, ReadError> {
 /// # Errors
 /// The settings of a cluster are invalid. In this case nothing has changed.
 pub(super) fn apply(
-    members: &mut Members,
+    clusters: &mut ActiveClusters,
     before: &mut Vec<EffectiveValue>,
     loaded: LoadedConfig,
 ) -> Result<(), AppError> {
-    members.set(&loaded.config.clusters, &loaded.config.sources)?;
+    clusters.set(&loaded.config.clusters, &loaded.config.sources)?;
     for key in changed(before, &loaded.effective) {
         tracing::warn!(setting = key, "setting changed in the configuration file; restart the server to apply it");
     }
     *before = loaded.effective;
-    members.context.store.set_config_loaded();
+    clusters.dependencies.store.set_config_loaded();
     tracing::info!("configuration reloaded");
     Ok(())
 }

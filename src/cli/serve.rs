@@ -174,7 +174,7 @@ pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<
         let stop = stop_on_signal()?;
         let app = App::build(loaded.config, Clock::system(), stop).await?;
         let app = match reload {
-            Some(reload) => app.following(reload),
+            Some(reload) => app.with_reload(reload),
             None => app,
         };
         if io::stdout().is_terminal() {
@@ -195,7 +195,7 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         let demo = tokio::task::spawn_blocking(move || Demo::start(workload)).await.map_err(internal)?;
         let mut demo = demo.map_err(internal)?;
         let mut config = args.load(env, demo.bootstrap_servers())?.config;
-        cluster::suit(&mut config, "100");
+        cluster::adapt_config(&mut config, "100");
         // With these settings, the status of a group changes within seconds.
         config.lag.sample_interval = config.lag.sample_interval.min(DEMO_SAMPLE_INTERVAL);
         config.lag.window = config.lag.window.max(DEMO_WINDOW);
@@ -251,7 +251,7 @@ fn print_suggestions(access: &Access, address: SocketAddr, out: &mut impl Write)
         out,
         "The data comes from a mock Kafka cluster. gRPC, HTTP and /metrics use the same address. Ctrl-C ends it.\n"
     )?;
-    let needed = [(access.wants_tokens(), "OFFSETD_TOKEN"), (access.encrypts(), "OFFSETD_CA_CERT")];
+    let needed = [(access.requires_tokens(), "OFFSETD_TOKEN"), (access.encrypts(), "OFFSETD_CA_CERT")];
     let needed: Vec<&str> = needed.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name).collect();
     let with = if needed.is_empty() { String::new() } else { format!(", with {} set", needed.join(" and ")) };
     writeln!(out, "Try in another terminal{with}:\n")?;
@@ -310,7 +310,7 @@ impl From<AppError> for Failure {
         match error {
             AppError::Cluster { .. } | AppError::Access(_) => Self::Usage(error.to_string()),
             AppError::Listen { .. } | AppError::AddressFile { .. } => Self::Command(error.to_string()),
-            AppError::Threads { .. } | AppError::Routes(_) | AppError::Part { .. } => internal(error),
+            AppError::Threads { .. } | AppError::Routes(_) | AppError::Task { .. } => internal(error),
         }
     }
 }

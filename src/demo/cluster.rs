@@ -39,7 +39,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(60);
 
 /// Adapts a configuration to the mock: turns off the requests that it cannot answer. A commit becomes visible at most
 /// `fetch_wait_ms` milliseconds later.
-pub fn suit(config: &mut Config, fetch_wait_ms: &str) {
+pub fn adapt_config(config: &mut Config, fetch_wait_ms: &str) {
     // The mock's coordinators do not know the contents of the log.
     config.audit.enabled = false;
     config.transactions.enabled = false;
@@ -176,7 +176,7 @@ impl MockKafka {
     }
 
     /// Writes the record of a classic group, in a value version of 0 to 4 (brokers write 3).
-    pub fn group(&self, group: &GroupDescription, version: i16) -> Result<(), DemoError> {
+    pub fn write_group(&self, group: &GroupDescription, version: i16) -> Result<(), DemoError> {
         self.log(&GroupDescription::key(&group.group), Some(&group.value(version)?), None)
     }
 
@@ -186,7 +186,7 @@ impl MockKafka {
     }
 
     /// Writes any record, valid or not, to a given partition of `__consumer_offsets`.
-    pub fn raw(&self, log_partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), DemoError> {
+    pub fn write_raw(&self, log_partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), DemoError> {
         self.send(OFFSETS_TOPIC, log_partition, key, value, None)
     }
 

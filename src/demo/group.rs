@@ -34,14 +34,14 @@ struct Member {
     epoch: i32,
     previous: i32,
     /// Share of the partitions that the member owns; used by the same groups.
-    part: Option<Part>,
+    fraction: Option<Fraction>,
 }
 
 /// A share of all partitions: its index and the number of shares.
-type Part = (usize, usize);
+type Fraction = (usize, usize);
 
 /// Partitions by topic.
-type Owned = Vec<(&'static str, Vec<i32>)>;
+type OwnedPartitions = Vec<(&'static str, Vec<i32>)>;
 
 #[derive(Debug)]
 pub(super) struct Group {
@@ -87,8 +87,8 @@ impl Group {
 
     fn is_running(&self, tick: u64) -> bool {
         match self.spec.behaviour {
-            Behaviour::Stops => STOPPED.is_well(tick),
-            Behaviour::Console => CONSOLE.is_well(tick),
+            Behaviour::Stops => STOPPED.is_normal(tick),
+            Behaviour::Console => CONSOLE.is_normal(tick),
             _ => true,
         }
     }
@@ -126,13 +126,13 @@ impl Group {
             self.positions.iter_mut().for_each(|position| position.offset = position.end - 20 - ago);
             self.commit(tick, left - 1000 * ago)?;
         }
-        self.describe(tick, left)
+        self.write_group_record(tick, left)
     }
 
     /// Adds and removes members of a classic group. Writes the group if its members changed, or if the mock may soon
     /// drop its record.
     fn rejoin(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
-        let wanted = self.wanted(tick.number);
+        let wanted = self.target_members(tick.number);
         let is_changed = wanted != self.members.len();
         if !is_changed && (wanted == 0 || !tick.number.is_multiple_of(REWRITE)) {
             return Ok(());
@@ -142,9 +142,9 @@ impl Group {
             self.id = format!("{}-{:05}", self.spec.id, tick.random.below(100_000));
         }
         if is_changed {
-            self.replace(wanted, tick.random);
+            self.replace_members(wanted, tick.random);
         }
-        self.describe(tick, tick.at)?;
+        self.write_group_record(tick, tick.at)?;
         if is_console && wanted == 0 {
             // The broker deletes the offsets and the group.
             for position in &self.positions {
@@ -157,7 +157,7 @@ impl Group {
     }
 
     /// Returns the number of members that a classic group should have.
-    fn wanted(&self, tick: u64) -> usize {
+    fn target_members(&self, tick: u64) -> usize {
         let turn = usize::try_from(tick / REBALANCE).unwrap_or(0) % REBALANCED_MEMBERS.len();
         match (self.spec.behaviour, self.spec.membership) {
             _ if !self.is_running(tick) => 0,
@@ -171,7 +171,7 @@ impl Group {
 
     /// Removes the oldest members and adds new ones until there are `wanted`, which begins a new epoch. Returns the
     /// removed members.
-    fn replace(&mut self, wanted: usize, random: &mut Random) -> Vec<Member> {
+    fn replace_members(&mut self, wanted: usize, random: &mut Random) -> Vec<Member> {
         self.epoch += 1;
         let left = self.members.drain(..self.members.len().saturating_sub(wanted)).collect();
         while self.members.len() < wanted {
@@ -180,13 +180,13 @@ impl Group {
                 Membership::Broker(..) => random.id(),
                 _ => format!("{}-{}", self.client_id(self.joined), random.uuid()),
             };
-            self.members.push(Member { number: self.joined, id, epoch: 0, previous: -1, part: None });
+            self.members.push(Member { number: self.joined, id, epoch: 0, previous: -1, fraction: None });
         }
         left
     }
 
     /// Writes the record of a classic group.
-    fn describe(&self, tick: &mut Tick<'_>, at: i64) -> Result<(), DemoError> {
+    fn write_group_record(&self, tick: &mut Tick<'_>, at: i64) -> Result<(), DemoError> {
         let (protocol_type, protocol) = match self.spec.membership {
             Membership::Simple | Membership::Broker(..) => ("", ""),
             Membership::Classic(_, assignor) | Membership::Static(_, assignor) => ("consumer", assignor),
@@ -207,11 +207,11 @@ impl Group {
     }
 
     fn describe_member(&self, index: usize, member: &Member, topics: &[Topic]) -> records::Member {
-        let owned = self.portion(topics, Some((index, self.members.len())));
+        let owned = self.partitions_of(topics, Some((index, self.members.len())));
         let owned: Vec<(&str, &[i32])> = owned.iter().map(|(topic, partitions)| (*topic, &**partitions)).collect();
         let instance = || format!("{}-{index}", self.id);
         let (subscription, assignment) = match self.spec.membership {
-            Membership::Connect(_) => (worker(member.number), worker(member.number)),
+            Membership::Connect(_) => (connect_metadata(member.number), connect_metadata(member.number)),
             _ => (subscription(SUBSCRIPTION_VERSION, self.spec.topics), assignment(SUBSCRIPTION_VERSION, &owned)),
         };
         records::Member {
@@ -240,8 +240,8 @@ impl Group {
     }
 
     /// Returns the partitions of a share: consecutive ones in each topic, as the range assignor assigns them.
-    fn portion(&self, topics: &[Topic], part: Option<Part>) -> Owned {
-        let Some((index, parts)) = part else { return vec![] };
+    fn partitions_of(&self, topics: &[Topic], fraction: Option<Fraction>) -> OwnedPartitions {
+        let Some((index, parts)) = fraction else { return vec![] };
         let own = topics.iter().filter(|topic| self.spec.topics.contains(&topic.spec.name));
         let portions = own.map(|topic| {
             let count = topic.ends.len();
@@ -253,7 +253,7 @@ impl Group {
 }
 
 /// Returns the metadata of a Connect worker, which is opaque to Kafka: a version and the worker's URL.
-fn worker(number: usize) -> Vec<u8> {
+fn connect_metadata(number: usize) -> Vec<u8> {
     [&[0, 2], format!("http://10.0.11.{number}:8083/").as_bytes()].concat()
 }
 
@@ -274,9 +274,9 @@ impl Position {
         let target = end - i64::from(tick.random.below(slack + 1));
         let (offset, produced) = (self.offset, target - self.end);
         self.offset = match behaviour {
-            Behaviour::FallsBehind if BEHIND.is_well(tick.number) => target - (self.end - offset) * 7 / 8,
+            Behaviour::FallsBehind if BEHIND.is_normal(tick.number) => target - (self.end - offset) * 7 / 8,
             Behaviour::FallsBehind => offset + produced / 10,
-            Behaviour::GetsStuck if !STUCK.is_well(tick.number) => offset,
+            Behaviour::GetsStuck if !STUCK.is_normal(tick.number) => offset,
             Behaviour::Rewinds if commits.is_multiple_of(REWIND_EVERY) => (offset - REWIND).max(0),
             Behaviour::Rewinds => (offset + produced + 50).min(target - TRAIL).max(offset),
             _ => target.max(offset),

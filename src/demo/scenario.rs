@@ -54,23 +54,23 @@ pub(super) const ABANDONED_MS: i64 = 3 * 24 * 3_600_000;
 pub(super) struct Cycle {
     pub(super) period: u64,
     /// Ticks at the start of each period in which the group works normally.
-    pub(super) well: u64,
+    pub(super) normal: u64,
 }
 
 impl Cycle {
-    pub(super) const fn is_well(self, tick: u64) -> bool {
-        tick % self.period < self.well
+    pub(super) const fn is_normal(self, tick: u64) -> bool {
+        tick % self.period < self.normal
     }
 }
 
 /// Cycle of [`Behaviour::FallsBehind`]: falls behind until it gets more capacity.
-pub(super) const BEHIND: Cycle = Cycle { period: minutes(20), well: minutes(2) };
+pub(super) const BEHIND: Cycle = Cycle { period: minutes(20), normal: minutes(2) };
 /// Cycle of [`Behaviour::GetsStuck`]: stuck at a record until an operator skips it.
-pub(super) const STUCK: Cycle = Cycle { period: minutes(40), well: minutes(1) };
+pub(super) const STUCK: Cycle = Cycle { period: minutes(40), normal: minutes(1) };
 /// Cycle of [`Behaviour::Stops`]: stops a few seconds after the history, until an operator restarts it.
-pub(super) const STOPPED: Cycle = Cycle { period: minutes(4 * 60), well: HISTORY + seconds(12) };
+pub(super) const STOPPED: Cycle = Cycle { period: minutes(4 * 60), normal: HISTORY + seconds(12) };
 /// Cycle of [`Behaviour::Console`]: runs for a minute and is deleted.
-pub(super) const CONSOLE: Cycle = Cycle { period: seconds(80), well: seconds(60) };
+pub(super) const CONSOLE: Cycle = Cycle { period: seconds(80), normal: seconds(60) };
 
 /// A data topic.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ pub(super) enum Membership {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// KIP-848, subscribed by names. Every third member still uses the classic protocol.
-    Names,
+    TopicNames,
     /// KIP-848, subscribed by a regular expression.
     Pattern(&'static str),
     /// KIP-932: partitions are shared, and the group commits no offsets.
@@ -171,7 +171,7 @@ const fn group(id: &'static str, topics: &'static [&'static str], membership: Me
 }
 
 impl GroupSpec {
-    const fn does(self, behaviour: Behaviour, every: u64) -> Self {
+    const fn with_behaviour(self, behaviour: Behaviour, every: u64) -> Self {
         Self { behaviour, every, ..self }
     }
 }
@@ -179,28 +179,29 @@ impl GroupSpec {
 pub(super) const GROUPS: &[GroupSpec] = &[
     group("billing", &["orders", "payments"], Classic(3, "cooperative-sticky")),
     group("fulfilment", &["orders"], Classic(2, "range")),
-    group("fraud-detection", &["payments"], Classic(3, "cooperative-sticky")).does(KeepsUp(0), seconds(3)),
-    group("tax-calculator", &["orders"], Classic(1, "range")).does(KeepsUp(0), seconds(5)),
-    group("email-notifications", &["emails"], Classic(1, "range")).does(KeepsUp(0), seconds(5)),
+    group("fraud-detection", &["payments"], Classic(3, "cooperative-sticky")).with_behaviour(KeepsUp(0), seconds(3)),
+    group("tax-calculator", &["orders"], Classic(1, "range")).with_behaviour(KeepsUp(0), seconds(5)),
+    group("email-notifications", &["emails"], Classic(1, "range")).with_behaviour(KeepsUp(0), seconds(5)),
     group("push-notifications", &["emails", "shipments"], Classic(2, "sticky")),
     group("search-indexer", &["inventory", "user-profiles"], Classic(2, "range")),
-    group("price-updater", &["inventory"], Classic(1, "range")).does(KeepsUp(0), seconds(5)),
+    group("price-updater", &["inventory"], Classic(1, "range")).with_behaviour(KeepsUp(0), seconds(5)),
     group("returns-service", &["shipments"], Classic(2, "range")),
     group("recommendation-engine", &["clickstream", "user-profiles"], Classic(3, "cooperative-sticky")),
     group("ab-testing", &["clickstream"], Classic(2, "roundrobin")),
-    group("audit-archiver", &["audit-log"], Classic(1, "range")).does(KeepsUp(0), seconds(5)),
-    group("profile-cache", &["user-profiles"], Classic(1, "range")).does(KeepsUp(0), seconds(5)),
+    group("audit-archiver", &["audit-log"], Classic(1, "range")).with_behaviour(KeepsUp(0), seconds(5)),
+    group("profile-cache", &["user-profiles"], Classic(1, "range")).with_behaviour(KeepsUp(0), seconds(5)),
     group("zürich-store-sync", &["inventory", "orders"], Classic(1, "range")),
-    group("clickstream-enricher", &["clickstream"], Classic(2, "range")).does(FallsBehind, seconds(3)),
-    group("warehouse-sync", &["shipments"], Classic(2, "range")).does(Stops, seconds(2)),
-    group("payment-reconciler", &["payments"], Classic(2, "range")).does(GetsStuck, seconds(2)),
-    group("inventory-projector", &["inventory"], Classic(1, "range")).does(Rewinds, seconds(1)),
-    group("session-aggregator", &["clickstream"], Classic(0, "cooperative-sticky")).does(Rebalances, seconds(2)),
+    group("clickstream-enricher", &["clickstream"], Classic(2, "range")).with_behaviour(FallsBehind, seconds(3)),
+    group("warehouse-sync", &["shipments"], Classic(2, "range")).with_behaviour(Stops, seconds(2)),
+    group("payment-reconciler", &["payments"], Classic(2, "range")).with_behaviour(GetsStuck, seconds(2)),
+    group("inventory-projector", &["inventory"], Classic(1, "range")).with_behaviour(Rewinds, seconds(1)),
+    group("session-aggregator", &["clickstream"], Classic(0, "cooperative-sticky"))
+        .with_behaviour(Rebalances, seconds(2)),
     group("spark-orders-export", &["orders"], Simple),
     group("ledger-writer", &["payments", "orders"], Static(3, "cooperative-sticky")),
     group("connect-cluster", &[], Connect(2)),
     group("connect-s3-sink", &["orders", "payments", "audit-log"], Classic(3, "range")),
-    group("warehouse-loader", &["orders", "inventory"], Classic(1, "range")).does(KeepsUp(0), seconds(30)),
+    group("warehouse-loader", &["orders", "inventory"], Classic(1, "range")).with_behaviour(KeepsUp(0), seconds(30)),
     group("shipping-labels", &["shipments"], Classic(1, "range")),
     GroupSpec {
         retention_ms: Some(24 * 3_600_000),
@@ -210,11 +211,11 @@ pub(super) const GROUPS: &[GroupSpec] = &[
         metadata: r#"{"host":"etl-2","checkpoint":"s3://lake/customer-360"}"#,
         ..group("customer-360", &["orders", "user-profiles"], Classic(2, "range"))
     },
-    group("order-events", &["orders", "payments"], Broker(Protocol::Names, 2)),
+    group("order-events", &["orders", "payments"], Broker(Protocol::TopicNames, 2)),
     group("log-shipper", &["clickstream", "audit-log"], Broker(Protocol::Pattern("clickstream|audit-.*"), 2)),
     group("parcel-tracking", &["shipments"], Broker(Protocol::Share, 2)),
     // Exactly once: commits all partitions at the end of each transaction, with the metadata that Kafka Streams adds.
     GroupSpec { metadata: "AgAAAaH9OJsm", ..group("stock-levels", &["inventory"], Broker(Protocol::Streams, 1)) },
-    group("loyalty-migration", &["user-profiles"], Classic(0, "range")).does(Abandoned, seconds(5)),
-    group("console-consumer", &["emails"], Classic(1, "range")).does(Console, seconds(5)),
+    group("loyalty-migration", &["user-profiles"], Classic(0, "range")).with_behaviour(Abandoned, seconds(5)),
+    group("console-consumer", &["emails"], Classic(1, "range")).with_behaviour(Console, seconds(5)),
 ];

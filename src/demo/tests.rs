@@ -305,10 +305,10 @@ fn what_is_written_to_the_cluster_is_read_back_in_the_partition_of_its_group() {
     kafka.create_offsets_topic(50).unwrap();
     kafka.create_topic("orders", 4).unwrap();
     writer.commit(&commit).unwrap();
-    writer.group(&a_group(), 3).unwrap();
+    writer.write_group(&a_group(), 3).unwrap();
     writer.delete_offset("g1", "orders", 3).unwrap();
     writer.delete_group("g1").unwrap();
-    writer.raw(42, None, Some(b"junk")).unwrap();
+    writer.write_raw(42, None, Some(b"junk")).unwrap();
     writer.produce("orders", 3, 5).unwrap();
     writer.flush().unwrap();
 

@@ -100,20 +100,20 @@ fn changed(
 
 /// Adds a sample of the trailing markers of all partitions: the number of offsets before the log end that no consumer
 /// receives.
-pub(super) fn sample_tails(samples: &mut Samples, ends: &LogEnds, index: SampleNumber) {
+pub(super) fn sample_trailing_markers(samples: &mut Samples, ends: &LogEnds, index: SampleNumber) {
     let before = Arc::clone(&samples.trailing_now);
     let mut all = TrailingMarkers::new();
     for topic in ends.topics() {
         let before = before.get(&topic.name);
-        let now = tails(topic, before, ends);
+        let now = trailing_markers(topic, before, ends);
         if now.is_empty() {
             continue;
         }
         if before != Some(&now) {
             let mut writer = SeriesWriter::new(samples.trailing.get(&topic.name), index, true);
-            for (partition, tail) in &now {
+            for (partition, count) in &now {
                 let before = before.and_then(|before| before.get(partition)).copied().unwrap_or(0);
-                writer.record((&topic.name, *partition), *tail, Some(Some(before)));
+                writer.record((&topic.name, *partition), *count, Some(Some(before)));
             }
             samples.trailing.extend(writer.finish().map(|series| (Arc::clone(&topic.name), series)));
         }
@@ -126,8 +126,9 @@ pub(super) fn sample_tails(samples: &mut Samples, ends: &LogEnds, index: SampleN
 }
 
 /// Returns the trailing markers of a topic, by partition. Includes partitions that had some at the previous sample.
-fn tails(topic: &Topic, before: Option<&BTreeMap<i32, i64>>, ends: &LogEnds) -> BTreeMap<i32, i64> {
+fn trailing_markers(topic: &Topic, before: Option<&BTreeMap<i32, i64>>, ends: &LogEnds) -> BTreeMap<i32, i64> {
     let had = |partition: &i32| before.is_some_and(|before| before.contains_key(partition));
-    let tails = topic.partitions.iter().zip(0..).map(|(partition, number)| (number, ends.trailing_markers(*partition)));
-    tails.filter(|(number, tail)| *tail > 0 || had(number)).collect()
+    let markers =
+        topic.partitions.iter().zip(0..).map(|(partition, number)| (number, ends.trailing_markers(*partition)));
+    markers.filter(|(number, count)| *count > 0 || had(number)).collect()
 }

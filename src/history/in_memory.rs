@@ -55,7 +55,7 @@ struct PartitionLogs {
     ends: BTreeMap<i32, Values>,
     /// Log starts by partition; empty unless ages are computed.
     starts: BTreeMap<i32, Values>,
-    tails: BTreeMap<i32, Values>,
+    trailing: BTreeMap<i32, Values>,
     _reserved: Vec<Reserved>,
 }
 
@@ -217,17 +217,22 @@ impl<'a> MemoryReader<'a> {
         let from = if self.ages { samples.first() } else { self.from };
         let (mut ends, reserved) = self.values(samples.topics.get(topic), from, block)?;
         self.add_constant_ends(topic, block, &mut ends);
-        let mut logs =
-            PartitionLogs { samples, ends, starts: BTreeMap::new(), tails: BTreeMap::new(), _reserved: vec![reserved] };
+        let mut logs = PartitionLogs {
+            samples,
+            ends,
+            starts: BTreeMap::new(),
+            trailing: BTreeMap::new(),
+            _reserved: vec![reserved],
+        };
         if self.ages {
             let (starts, of_starts) = self.values(logs.samples.starts.get(topic), from, block)?;
-            let (mut tails, of_tails) = self.values(logs.samples.trailing.get(topic), from, block)?;
+            let (mut trailing, of_trailing) = self.values(logs.samples.trailing.get(topic), from, block)?;
             let now = logs.samples.trailing_now.get(topic).into_iter().flatten();
-            for (partition, tail) in now.filter(|(partition, _)| partition.div_euclid(BLOCK_PARTITIONS) == block) {
-                tails.entry(*partition).or_insert(Values::Constant(*tail));
+            for (partition, count) in now.filter(|(partition, _)| partition.div_euclid(BLOCK_PARTITIONS) == block) {
+                trailing.entry(*partition).or_insert(Values::Constant(*count));
             }
-            (logs.starts, logs.tails) = (starts, tails);
-            logs._reserved.extend([of_starts, of_tails]);
+            (logs.starts, logs.trailing) = (starts, trailing);
+            logs._reserved.extend([of_starts, of_trailing]);
         }
         let logs = Arc::new(logs);
         self.logs.insert(key, Arc::clone(&logs));
@@ -350,7 +355,7 @@ impl MemoryKey {
     /// Returns the number of trailing markers at a sample: offsets before the log end that no consumer receives.
     #[must_use]
     pub fn trailing_markers(&self, index: SampleNumber) -> i64 {
-        self.logs.tails.get(&self.partition).and_then(|tails| tails.at(index)).map_or(0, |(_, tail, _)| tail)
+        self.logs.trailing.get(&self.partition).and_then(|trailing| trailing.at(index)).map_or(0, |(_, count, _)| count)
     }
 
     /// Returns when the log end passed an offset that it is beyond at a sample, interpolated between samples. `None` if

@@ -248,7 +248,7 @@ impl<'a> JoinedReader<'a> {
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
         // The oldest sample in memory; the store is read up to there.
         let seam = samples.times().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
-        let question = SampleRequest {
+        let request = SampleRequest {
             source: cluster.source.id.clone(),
             times: *times.start()..=(*times.end()).min(seam.saturating_sub(1)),
             groups,
@@ -256,8 +256,8 @@ impl<'a> JoinedReader<'a> {
             first: first.clone(),
             bounds: bounds.clone(),
         };
-        let store = cluster.cluster.history_store().filter(|_| !question.times.is_empty());
-        let stored = store.map(|store| store.read(question)).transpose()?.flatten();
+        let store = cluster.cluster.history_store().filter(|_| !request.times.is_empty());
+        let stored = store.map(|store| store.read(request)).transpose()?.flatten();
         let HistorySamples { times: stored_times, keys: stored } =
             stored.unwrap_or_else(|| HistorySamples { times: vec![], keys: Box::new(std::iter::empty()) });
         let from_store = stored_times.iter().map(|at| SampleRef::Stored(*at));

@@ -194,10 +194,10 @@ impl ParquetStore {
 }
 
 impl HistoryStore for Arc<ParquetStore> {
-    fn read(&self, question: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
-        let source = question.source.clone();
-        match self.read_keys(question) {
-            Ok(older) => Ok(Some(older)),
+    fn read(&self, request: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
+        let source = request.source.clone();
+        match self.read_keys(request) {
+            Ok(samples) => Ok(Some(samples)),
             Err(ParquetStoreError::Read(error)) => Err(error),
             Err(error) => {
                 self.record_failure(&source, Operation::Read, &error);

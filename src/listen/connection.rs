@@ -34,19 +34,19 @@ pub(super) struct Connection {
     /// Client that the limits count the connection for.
     pub(super) client: ClientOrigin,
     pub(super) counters: Arc<Connections>,
-    silent: Arc<Silent>,
+    silent: Arc<SilentConnections>,
     /// Maximum number of streams that the client may cancel per second.
     max_resets: usize,
     /// Cancelled when the server closes the connection.
     pub(super) closing: CancellationToken,
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
 }
 
 /// The connections that have sent nothing yet, by age.
-pub(super) type Silent = Mutex<BTreeMap<u64, ClientOrigin>>;
+pub(super) type SilentConnections = Mutex<BTreeMap<u64, ClientOrigin>>;
 
 /// A request of a connection.
-pub(super) trait Request: Send + Sync {
+pub(super) trait ActiveRequest: Send + Sync {
     /// Ends the response if its client has not read for `limit`. Returns whether the response has been ended for this
     /// reason.
     fn end_if_unread(&self, limit: Duration, now: Instant) -> bool;
@@ -65,25 +65,25 @@ pub(super) enum Phase {
     Busy,
 }
 
-struct State {
+struct ConnectionState {
     phase: Phase,
     since: Instant,
     /// Number of matched bytes of the HTTP/2 preface; `None` if the connection began with other bytes.
     preface: Option<usize>,
     /// Time since which the socket has accepted no bytes although some are waiting.
     blocked_since: Option<Instant>,
-    calls: Vec<Arc<dyn Request>>,
+    calls: Vec<Arc<dyn ActiveRequest>>,
     /// Number of streams cancelled since `resets_since`, which restarts after a second.
     resets: usize,
     resets_since: Instant,
 }
 
-impl State {
+impl ConnectionState {
     fn is_http2(&self) -> bool {
         self.preface == Some(PREFACE.len())
     }
 
-    fn enter(&mut self, phase: Phase, now: Instant) {
+    fn set_phase(&mut self, phase: Phase, now: Instant) {
         (self.phase, self.since) = (phase, now);
     }
 }
@@ -92,11 +92,11 @@ impl Connection {
     pub(super) fn new(
         id: u64,
         peer: SocketAddr,
-        (counters, silent): (&Arc<Connections>, &Arc<Silent>),
+        (counters, silent): (&Arc<Connections>, &Arc<SilentConnections>),
         max_resets: usize,
         now: Instant,
     ) -> Self {
-        let state = State {
+        let state = ConnectionState {
             phase: Phase::Silent,
             since: now,
             preface: Some(0),
@@ -128,7 +128,7 @@ impl Connection {
     }
 
     /// Records that the client has sent a byte, which may belong to a TLS handshake.
-    pub(super) fn heard(&self) {
+    pub(super) fn record_first_byte(&self) {
         let mut state = self.state.lock();
         if state.phase == Phase::Silent {
             // `since` stays the time of the accept: a client that sends a byte now and then gains no time.
@@ -139,19 +139,19 @@ impl Connection {
     }
 
     fn read(&self, bytes: &[u8], now: Instant) {
-        self.heard();
+        self.record_first_byte();
         let mut state = self.state.lock();
         if let Some(matched) = state.preface.filter(|matched| *matched < PREFACE.len()) {
             let rest = PREFACE.get(matched..).unwrap_or_default();
             let length = rest.len().min(bytes.len());
             state.preface = (rest.get(..length) == bytes.get(..length)).then_some(matched + length);
             if state.is_http2() {
-                state.enter(Phase::Idle, now);
+                state.set_phase(Phase::Idle, now);
             }
         }
         // On HTTP/2, bytes between requests need not belong to a header: they may be pings or window updates.
         if state.phase == Phase::Idle && !state.is_http2() {
-            state.enter(Phase::Header, now);
+            state.set_phase(Phase::Header, now);
         }
     }
 
@@ -161,18 +161,18 @@ impl Connection {
     }
 
     /// Records the begin of a request.
-    pub(super) fn begin(&self, call: Arc<dyn Request>, now: Instant) {
+    pub(super) fn begin(&self, call: Arc<dyn ActiveRequest>, now: Instant) {
         let mut state = self.state.lock();
-        state.enter(Phase::Busy, now);
+        state.set_phase(Phase::Busy, now);
         state.calls.push(call);
     }
 
     /// Records the end of a request, and whether the client cancelled it.
-    pub(super) fn end(&self, call: &Arc<dyn Request>, cancelled: bool, now: Instant) {
+    pub(super) fn end(&self, call: &Arc<dyn ActiveRequest>, cancelled: bool, now: Instant) {
         let mut state = self.state.lock();
         state.calls.retain(|other| !Arc::ptr_eq(other, call));
         if state.calls.is_empty() {
-            state.enter(Phase::Idle, now);
+            state.set_phase(Phase::Idle, now);
         }
         if cancelled && state.is_http2() {
             if now.duration_since(state.resets_since) >= SECOND {
@@ -209,12 +209,12 @@ impl Connection {
 }
 
 /// A stream that reports its reads and writes to its connection.
-pub(super) struct Watched<S> {
+pub(super) struct MonitoredStream<S> {
     stream: S,
     connection: Arc<Connection>,
 }
 
-impl<S> Watched<S> {
+impl<S> MonitoredStream<S> {
     pub(super) fn new(stream: S, connection: Arc<Connection>) -> Self {
         Self { stream, connection }
     }
@@ -225,7 +225,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MonitoredStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
@@ -237,7 +237,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MonitoredStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.wrote(written)

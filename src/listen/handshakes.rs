@@ -15,30 +15,30 @@ pub(super) struct Handshakes {
 }
 
 /// A handshake slot, which is released when dropped.
-pub(super) struct Place {
+pub(super) struct HandshakeSlot {
     _of_client: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
 
 impl Handshakes {
-    pub(super) fn new(places: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(places)), half: (places / 2).max(1), clients: Mutex::default() }
+    pub(super) fn new(slots: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(slots)), half: (slots / 2).max(1), clients: Mutex::default() }
     }
 
     /// Waits for a slot. Never returns `None`, since the semaphores are never closed.
-    pub(super) async fn place(&self, client: ClientOrigin) -> Option<Place> {
+    pub(super) async fn acquire(&self, client: ClientOrigin) -> Option<HandshakeSlot> {
         let own = {
             let mut clients = self.clients.lock();
             // Removes clients that neither hold a slot nor wait for one.
             if clients.len() > self.half {
-                clients.retain(|_, places| Arc::strong_count(places) > 1);
+                clients.retain(|_, slots| Arc::strong_count(slots) > 1);
             }
             Arc::clone(clients.entry(client).or_insert_with(|| Arc::new(Semaphore::new(self.half))))
         };
         // The client's own limit comes first, so that a waiting client does not block a shared slot.
         let of_client = own.acquire_owned().await.ok()?;
         let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-        Some(Place { _of_client: of_client, _of_all: of_all })
+        Some(HandshakeSlot { _of_client: of_client, _of_all: of_all })
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct RequestBody {
     pub(super) inner: Incoming,
     pub(super) limit: Duration,
     /// Whether the limit applies to each frame instead of the whole body: a gRPC call may be long and send rarely.
-    pub(super) is_by_part: bool,
+    pub(super) is_per_frame: bool,
     /// Starts when a read of the body first has to wait.
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
     pub(super) counters: Arc<Connections>,
@@ -48,7 +48,7 @@ impl HttpBody for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
-            if self.is_by_part {
+            if self.is_per_frame {
                 self.deadline = None;
             }
             return Poll::Ready(frame.map(|frame| Ok(frame?)));

@@ -17,7 +17,7 @@ use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Request};
+use super::connection::{ActiveRequest, Connection};
 use crate::{
     call::{Call, Outcome},
     error::Error,
@@ -29,10 +29,10 @@ use crate::{
 const CALL: HeaderName = HeaderName::from_static("offsetd-call");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Maximum size of a frame in bytes. Small frames show progress even if the client reads slowly.
-const PIECE: usize = 64 * 1024;
+const MAX_FRAME_BYTES: usize = 64 * 1024;
 
 /// A running request.
-pub(super) struct Underway {
+pub(super) struct RunningRequest {
     pub(super) call: Call,
     connection: Arc<Connection>,
     begun: Instant,
@@ -45,7 +45,7 @@ struct Progress {
     /// Bytes of the body that were read and not passed on yet.
     rest: Bytes,
     /// Time since which the connection has a frame and has not polled for the next one.
-    handed_at: Option<Instant>,
+    frame_taken_at: Option<Instant>,
     /// Outcome of the request, or its outcome unless something else happens.
     outcome: Option<Outcome>,
     has_ended: bool,
@@ -53,14 +53,14 @@ struct Progress {
     content_type: Option<HeaderValue>,
 }
 
-impl Request for Underway {
+impl ActiveRequest for RunningRequest {
     fn end_if_unread(&self, limit: Duration, now: Instant) -> bool {
         // A locked body is being read at this moment.
         let Some(mut progress) = self.progress.try_lock() else { return false };
         if progress.outcome == Some(Outcome::Unread) {
             return true;
         }
-        if progress.handed_at.is_none_or(|at| now.duration_since(at) < limit) {
+        if progress.frame_taken_at.is_none_or(|at| now.duration_since(at) < limit) {
             return false;
         }
         progress.outcome = Some(Outcome::Unread);
@@ -73,14 +73,14 @@ impl Request for Underway {
 }
 
 /// Ends the request when dropped.
-pub(super) struct Guard(Arc<Underway>);
+pub(super) struct RequestGuard(Arc<RunningRequest>);
 
-impl Guard {
+impl RequestGuard {
     pub(super) fn begin(call: Call, connection: &Arc<Connection>) -> Self {
         let (begun, connection) = (Instant::now(), Arc::clone(connection));
-        let underway = Arc::new(Underway { call, connection, begun, progress: Mutex::default() });
-        underway.connection.begin(Arc::<Underway>::clone(&underway), begun);
-        Self(underway)
+        let running = Arc::new(RunningRequest { call, connection, begun, progress: Mutex::default() });
+        running.connection.begin(Arc::<RunningRequest>::clone(&running), begun);
+        Self(running)
     }
 
     /// Wraps the response for the connection.
@@ -107,7 +107,7 @@ fn grpc_outcome(headers: &HeaderMap) -> Option<Outcome> {
     Some(if code == 0 { Outcome::Ok } else { Outcome::Grpc(code) })
 }
 
-impl Drop for Guard {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let now = Instant::now();
         let progress = mem::take(&mut *self.0.progress.lock());
@@ -120,26 +120,26 @@ impl Drop for Guard {
             None if has_ended => Outcome::Ok,
             Some(_) | None => Outcome::Cancelled,
         };
-        let call: Arc<dyn Request> = Arc::<Underway>::clone(&self.0);
+        let call: Arc<dyn ActiveRequest> = Arc::<RunningRequest>::clone(&self.0);
         self.0.connection.end(&call, outcome == Outcome::Cancelled, now);
         self.0.call.end(now.duration_since(self.0.begun), outcome);
     }
 }
 
 /// The body of a response.
-pub(super) struct ResponseBody(Guard);
+pub(super) struct ResponseBody(RequestGuard);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the client has not read the response for too long (setting `server.limits.write_timeout`)")]
 struct Unread;
 
 impl Progress {
-    fn piece(&mut self) -> Option<Frame<Bytes>> {
-        let length = self.rest.len().min(PIECE);
+    fn next_frame(&mut self) -> Option<Frame<Bytes>> {
+        let length = self.rest.len().min(MAX_FRAME_BYTES);
         if length == 0 {
             return None;
         }
-        self.handed_at = Some(Instant::now());
+        self.frame_taken_at = Some(Instant::now());
         Some(Frame::data(self.rest.split_to(length)))
     }
 
@@ -163,19 +163,19 @@ impl HttpBody for ResponseBody {
     type Error = axum::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let underway = &*self.0.0;
-        let mut progress = underway.progress.lock();
-        progress.handed_at = None;
+        let running = &*self.0.0;
+        let mut progress = running.progress.lock();
+        progress.frame_taken_at = None;
         if progress.outcome == Some(Outcome::Unread) {
             return Poll::Ready(progress.unread());
         }
         loop {
-            if let Some(piece) = progress.piece() {
+            if let Some(next_frame) = progress.next_frame() {
                 progress.has_ended = progress.is_at_end();
-                return Poll::Ready(Some(Ok(piece)));
+                return Poll::Ready(Some(Ok(next_frame)));
             }
             let Some(body) = &mut progress.body else { return Poll::Ready(None) };
-            let frame = ready!(underway.call.run(|| Pin::new(body).poll_frame(cx)));
+            let frame = ready!(running.call.run(|| Pin::new(body).poll_frame(cx)));
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 // An empty frame may mean "begin the response", so it is passed on.
                 Some(Ok(Ok(data))) if data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),

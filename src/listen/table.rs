@@ -6,41 +6,41 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Phase, Silent};
+use super::connection::{Connection, Phase, SilentConnections};
 use crate::{
     config::Limits,
     metrics::{CloseReason, Connections},
     work::ClientOrigin,
 };
 
-pub(super) struct Table {
+pub(super) struct ConnectionTable {
     pub(super) limits: Limits,
     pub(super) counters: Arc<Connections>,
-    silent: Arc<Silent>,
-    open: Mutex<Open>,
+    silent: Arc<SilentConnections>,
+    open: Mutex<OpenConnections>,
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenConnections {
     next: u64,
     /// All connections, by age.
     all: BTreeMap<u64, Arc<Connection>>,
     clients: HashMap<ClientOrigin, usize>,
 }
 
-impl Table {
+impl ConnectionTable {
     pub(super) fn new(limits: Limits, counters: Arc<Connections>) -> Self {
         Self { limits, counters, silent: Arc::default(), open: Mutex::default() }
     }
 
-    /// Adds a new connection, or returns `None` if there is no room. If `is_short` (few file descriptors are free), the
-    /// connection must replace another one.
-    pub(super) fn admit(&self, peer: SocketAddr, is_short: bool, now: Instant) -> Option<Arc<Connection>> {
+    /// Adds a new connection, or returns `None` if there is no room. If `has_few_descriptors`, the connection must replace
+    /// another one.
+    pub(super) fn admit(&self, peer: SocketAddr, has_few_descriptors: bool, now: Instant) -> Option<Arc<Connection>> {
         let mut open = self.open.lock();
         let id = open.next;
         let client = ClientOrigin::of(peer.ip());
         let of_client = open.clients.get(&client).copied().unwrap_or(0);
-        let is_full = is_short || open.all.len() >= self.limits.max_connections;
+        let is_full = has_few_descriptors || open.all.len() >= self.limits.max_connections;
         let evicted = if of_client >= self.limits.max_connections_per_address {
             Some(self.evict(&mut open, Some(client), None))
         } else {
@@ -82,7 +82,7 @@ impl Table {
     /// Removes a connection that has ended.
     pub(super) fn remove(&self, id: u64) {
         let mut open = self.open.lock();
-        self.take(&mut open, id);
+        self.remove_entry(&mut open, id);
         self.counters.set_open(open.all.len());
     }
 
@@ -92,7 +92,7 @@ impl Table {
         all.iter().for_each(|connection| connection.enforce(&self.limits, now));
     }
 
-    fn take(&self, open: &mut Open, id: u64) -> Option<Arc<Connection>> {
+    fn remove_entry(&self, open: &mut OpenConnections, id: u64) -> Option<Arc<Connection>> {
         self.silent.lock().remove(&id);
         let connection = open.all.remove(&id)?;
         if let Some(count) = open.clients.get_mut(&connection.client) {
@@ -106,7 +106,7 @@ impl Table {
 
     /// Removes the least valuable connection, of one client or of any: the oldest one that has sent nothing, except
     /// `new`; otherwise the one that has waited longest for a complete request.
-    fn evict(&self, open: &mut Open, of: Option<ClientOrigin>, new: Option<u64>) -> Option<Arc<Connection>> {
+    fn evict(&self, open: &mut OpenConnections, of: Option<ClientOrigin>, new: Option<u64>) -> Option<Arc<Connection>> {
         let is_one = |client: &ClientOrigin| of.is_none_or(|of| of == *client);
         let silent = self.silent.lock().iter().find(|(_, client)| is_one(client)).map(|(id, _)| *id);
         let silent = silent.filter(|id| Some(*id) != new);
@@ -118,6 +118,6 @@ impl Table {
             });
             waiting.min().map(|(_, id)| id)
         });
-        self.take(open, id?)
+        self.remove_entry(open, id?)
     }
 }

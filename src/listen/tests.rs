@@ -11,13 +11,13 @@ fn limits() -> Limits {
 }
 
 struct Lab {
-    table: Arc<Table>,
+    table: Arc<ConnectionTable>,
     now: Instant,
 }
 
 impl Lab {
     fn new() -> Self {
-        Self { table: Arc::new(Table::new(limits(), Arc::default())), now: Instant::now() }
+        Self { table: Arc::new(ConnectionTable::new(limits(), Arc::default())), now: Instant::now() }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -31,9 +31,9 @@ impl Lab {
         self.table.admit(format!("{address}:1").parse().unwrap(), false, self.now)
     }
 
-    fn busy(&mut self, connection: &Arc<Connection>) -> Guard {
-        connection.heard();
-        Guard::begin(Call::new(connection.peer, "GET /"), connection)
+    fn busy(&mut self, connection: &Arc<Connection>) -> RequestGuard {
+        connection.record_first_byte();
+        RequestGuard::begin(Call::new(connection.peer, "GET /"), connection)
     }
 }
 
@@ -47,10 +47,10 @@ async fn a_silent_connection_makes_room_then_the_oldest_idle_one_and_never_a_bus
     let [busy, idle, silent, other] = ["10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.2"].map(|of| lab.admit(of).unwrap());
     let _request = lab.busy(&busy);
     drop(lab.busy(&idle));
-    other.heard();
+    other.record_first_byte();
     let next = lab.admit("10.0.0.3").unwrap();
     assert!(is_closed(&silent) && !is_closed(&idle));
-    next.heard();
+    next.record_first_byte();
     // This address already has its maximum number of connections.
     let second = lab.admit("10.0.0.3").unwrap();
     assert!(is_closed(&other) && !is_closed(&idle), "the connection that has waited longest is closed");
@@ -64,7 +64,7 @@ async fn a_silent_connection_makes_room_then_the_oldest_idle_one_and_never_a_bus
 async fn a_connection_that_was_just_accepted_does_not_make_room_for_those_that_sent_a_byte() {
     let mut lab = Lab::new();
     let old = ["10.0.0.1", "10.0.0.1", "10.0.0.2"].map(|of| lab.admit(of).unwrap());
-    old.iter().for_each(|one| one.heard());
+    old.iter().for_each(|one| one.record_first_byte());
     lab.pass(Duration::from_secs(2));
     let new = lab.table.admit("10.0.0.3:1".parse().unwrap(), false, lab.now).unwrap();
     assert!(lab.table.make_room());
@@ -109,7 +109,7 @@ async fn a_header_must_come_in_time_and_a_quiet_connection_ends_later() {
     assert_eq!(quiet.phase().0, Phase::Idle);
     lab.pass(header / 2);
     // A client that sends single bytes gains no time.
-    slow.heard();
+    slow.record_first_byte();
     assert_eq!((silent.phase().0, slow.phase().0), (Phase::Silent, Phase::Header));
     lab.pass(header / 2);
     assert!(is_closed(&silent) && is_closed(&slow) && !is_closed(&quiet));
@@ -122,7 +122,8 @@ async fn a_connection_ends_when_nothing_of_it_is_read_and_one_response_when_othe
     let mut lab = Lab::new();
     let limit = lab.table.limits.write_timeout;
     let connection = lab.admit("10.0.0.1").unwrap();
-    let respond = |guard: Guard, body: &'static str| guard.respond(&http::Method::GET, Response::new(Body::from(body)));
+    let respond =
+        |guard: RequestGuard, body: &'static str| guard.respond(&http::Method::GET, Response::new(Body::from(body)));
     let next = async |response: &mut Response<ResponseBody>| {
         let body = response.body_mut();
         std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut *body), cx)).await

@@ -223,8 +223,8 @@ fn source_status(source: &Source, ends: &LogEnds) -> proto::SourceStatus {
     }
 }
 
-pub(super) fn history_store(older: &dyn HistoryStore) -> proto::HistoryStore {
-    let status = older.status();
+pub(super) fn history_store(store: &dyn HistoryStore) -> proto::HistoryStore {
+    let status = store.status();
     proto::HistoryStore {
         last_error: status.last_error,
         failures: status.failures,

@@ -52,7 +52,7 @@ impl TimeSpan {
     fn new(
         request: &proto::GetHistoryRequest,
         now: Millis,
-        kept_step: Duration,
+        history_step: Duration,
         oldest: Option<Millis>,
     ) -> Result<Self, Error> {
         let invalid = |what: &str| Error::Invalid(what.to_owned());
@@ -70,7 +70,7 @@ impl TimeSpan {
         let step = match request.step {
             Some(step) => Duration::try_from(step).ok().and_then(|step| Millis::try_from(step.as_millis()).ok()),
             None => {
-                let kept = u64::try_from(kept_step.as_millis()).unwrap_or(u64::MAX).max(1);
+                let kept = u64::try_from(history_step.as_millis()).unwrap_or(u64::MAX).max(1);
                 // Do not downsample for a time range before the oldest sample.
                 let shown = to.saturating_sub(oldest.map_or(from, |oldest| from.max(oldest))).max(0);
                 let least = shown.unsigned_abs().div_ceil(DEFAULT_SAMPLES);
@@ -123,11 +123,11 @@ pub(super) async fn get_history(
 }
 
 fn page(scan: &Scan, request: proto::GetHistoryRequest, filter: Filter) -> Result<proto::GetHistoryResponse, Error> {
-    let (store, kept_step) = (scan.shared.store(), scan.shared.history_step);
+    let (store, history_step) = (scan.shared.store(), scan.shared.history_step);
     let size = paging::size_within(request.page_size, DEFAULT_SERIES, MAX_SERIES)?;
     let tokens = Tokens::new(&proto::GetHistoryRequest { page_size: 0, page_token: String::new(), ..request.clone() });
     let next: Option<PageStart> = tokens.read(&request.page_token)?;
-    let span = TimeSpan::new(&request, store.clock.now(), kept_step, oldest_sample(store))?;
+    let span = TimeSpan::new(&request, store.clock.now(), history_step, oldest_sample(store))?;
     let (span, first) = next.map_or((span, None), |next| (next.span, Some(next.first)));
     let by = enum_value("by", request.by)?;
     if filter.with_lag_only {

@@ -13,10 +13,15 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    CancelHandle, ClientOrigin, EndReason, KindLimits, KindLoad, MAX_ABANDONED, WorkError, WorkKind, WorkStatus,
-    fair_queue::FairQueue, threads::JobThreads,
+    CancelHandle, ClientOrigin, EndReason, KindLimits, MAX_ABANDONED, WorkError, WorkKind, WorkStatus,
+    threads::JobThreads,
 };
 use crate::clock::{Clock, Ticks, ticks};
+
+mod kind_queue;
+
+use kind_queue::KindQueue;
+pub(super) use kind_queue::Waiter;
 
 /// Time after its cancellation in which a job must end before it is abandoned.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -274,133 +279,6 @@ impl Scheduler {
             load: state.queues.0.iter().map(KindQueue::load).collect(),
             abandoned: state.abandoned(self.clock.ticks()),
             abandoned_total: state.abandoned_total,
-        }
-    }
-}
-/// The slots and the queue of one kind of work.
-#[derive(Debug)]
-struct KindQueue {
-    kind: WorkKind,
-    limits: KindLimits,
-    running: usize,
-    /// Clients of the paused jobs.
-    paused: Vec<ClientOrigin>,
-    /// Jobs that wait for their first slot.
-    waiting: FairQueue<Waiter>,
-    /// Paused jobs that wait for a slot.
-    resuming: FairQueue<(oneshot::Sender<()>, Weak<JobState>)>,
-    /// Whether the next free slot goes to a paused job, if one waits.
-    resumes_next: bool,
-    refused: u64,
-}
-
-/// A job that waits for its first slot.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) client: ClientOrigin,
-    pub(super) what: String,
-    pub(super) cancel: CancelHandle,
-    pub(super) admitted: oneshot::Sender<Result<Arc<JobState>, WorkError>>,
-}
-
-impl KindQueue {
-    fn new(kind: WorkKind) -> Self {
-        Self {
-            kind,
-            limits: KindLimits { running: 4, waiting: 64 },
-            running: 0,
-            paused: vec![],
-            waiting: FairQueue::default(),
-            resuming: FairQueue::default(),
-            resumes_next: true,
-            refused: 0,
-        }
-    }
-
-    /// Returns the maximum number of jobs that may run or wait.
-    fn size(&self) -> usize {
-        self.limits.running.saturating_add(self.limits.waiting)
-    }
-
-    /// Frees the slot of a job that ends or pauses.
-    fn free_slot(&mut self, phase: u8, client: ClientOrigin) {
-        match phase {
-            RUNNING => self.running = self.running.saturating_sub(1),
-            PAUSED => {
-                if let Some(at) = self.paused.iter().position(|paused| *paused == client) {
-                    self.paused.swap_remove(at);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Queues a new job. Returns the job refused because the queue is full: the new one, or one of a client with more
-    /// jobs.
-    fn enqueue(&mut self, waiter: Waiter) -> Option<Waiter> {
-        let room = self.limits.waiting.saturating_add(self.limits.running.saturating_sub(self.running));
-        if self.waiting.len() >= room {
-            self.waiting.retain(|waiter| !waiter.admitted.is_closed());
-        }
-        let mut refused = None;
-        if self.waiting.len() >= room {
-            self.refused += 1;
-            // The client with the most waiting jobs makes room for a client with fewer.
-            refused = self.waiting.make_room(waiter.client);
-            if refused.is_none() {
-                return Some(waiter);
-            }
-        }
-        self.waiting.push(waiter.client, waiter);
-        refused
-    }
-
-    /// Fills one slot, if one is free and a job waits. Jobs that must be dropped after the lock is released go to
-    /// `to_drop`.
-    fn start_next(
-        &mut self,
-        scheduler: &Arc<Scheduler>,
-        jobs: &mut Vec<WatchedJob>,
-        to_drop: &mut Vec<Arc<JobState>>,
-    ) -> bool {
-        if self.running >= self.limits.running {
-            return false;
-        }
-        let resumes_first = self.resumes_next;
-        self.resumes_next = !resumes_first;
-        let resumed = if resumes_first || self.waiting.len() == 0 { self.resuming.pop() } else { None };
-        if let Some((admitted, job)) = resumed {
-            if let Some(job) = job.upgrade() {
-                if !admitted.is_closed() && job.phase() == PAUSED {
-                    self.free_slot(job.set_phase(RUNNING), job.client);
-                    self.running += 1;
-                    let _ = admitted.send(());
-                }
-                to_drop.push(job);
-            }
-            return true;
-        }
-        let Some(Waiter { client, what, cancel, admitted }) = self.waiting.pop() else {
-            return self.resuming.len() > 0;
-        };
-        if !admitted.is_closed() {
-            self.running += 1;
-            let (kind, scheduler) = (self.kind, Arc::clone(scheduler));
-            let (phase, threads) = (RUNNING.into(), Mutex::default());
-            let job = Arc::new(JobState { scheduler, kind, client, what, cancel, phase, threads });
-            jobs.push(WatchedJob { job: Arc::downgrade(&job), over_since: None, abandoned: None });
-            to_drop.extend(admitted.send(Ok(job)).err().and_then(Result::ok));
-        }
-        true
-    }
-
-    fn load(&self) -> KindLoad {
-        KindLoad {
-            kind: self.kind,
-            running: self.running,
-            waiting: self.waiting.len() + self.resuming.len(),
-            unread: self.paused.len(),
-            refused: self.refused,
         }
     }
 }

@@ -15,8 +15,8 @@ use offsetd::store::{Store, pin};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::runtime::Builder;
 
-use crate::made::{self, Committed};
 use crate::measure::{Goal, Report, median};
+use crate::synthetic::{self, Committed};
 
 const START: i64 = 1_767_225_600_000;
 const STEP: i64 = 10_000;
@@ -37,10 +37,10 @@ struct Lab {
 impl Lab {
     fn new(groups: usize, memory: Duration) -> Self {
         let clock = Clock::manual(START);
-        let store = made::store(&["bench"], 50, clock.clone());
+        let store = synthetic::store(&["bench"], 50, clock.clone());
         let cluster = Arc::clone(&store.clusters()[0]);
-        made::ends(&cluster, &[("events".to_owned(), PARTITIONS)], |_, _| 1 << 40, &clock);
-        let config = made::config();
+        synthetic::ends(&cluster, &[("events".to_owned(), PARTITIONS)], |_, _| 1 << 40, &clock);
+        let config = synthetic::config();
         let settings = Settings {
             max_bytes: usize::MAX,
             memory_for: offsetd::clock::ticks(memory),
@@ -71,7 +71,7 @@ impl Lab {
                     metadata: "",
                 });
             }
-            made::commit(&self.store, &self.store.clusters()[0], &commits, true);
+            synthetic::commit(&self.store, &self.store.clusters()[0], &commits, true);
         }
     }
 
@@ -171,7 +171,7 @@ pub(crate) fn week(report: &mut Report) {
     let settings = config::History {
         store: dir.path().display().to_string(),
         keep_for: Duration::from_secs(30 * 86_400),
-        ..made::config().history
+        ..synthetic::config().history
     };
     let history_store = ParquetStore::new(settings).unwrap().unwrap();
     let mut lab = Lab::new(WEEK_GROUPS, Duration::from_secs(120));

@@ -8,7 +8,7 @@ use offsetd::model::Millis;
 use serde_json::Value;
 
 mod admin;
-mod asked;
+mod calls;
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
 #[path = "../it/kafka/broker.rs"]
 mod broker;
@@ -118,7 +118,7 @@ fn memory(report: &mut Report, load: &Load, servers: &str, base: f64) {
     report.limit(&of("resident bytes per key, 30 s after ready"), "B", per_key, goal);
     report.limit(&of("peak over steady"), "MiB", (used.peak - used.resident) / MIB, Goal::AtMost(64.0));
     let address = served.address.clone();
-    asked::run(report, load, &address);
+    calls::run(report, load, &address);
     sleep(SETTLED);
     let used = served.used();
     let started = Instant::now();

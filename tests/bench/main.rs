@@ -18,8 +18,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-#[path = "../made.rs"]
-mod made;
+#[path = "../synthetic.rs"]
+mod synthetic;
 mod history;
 mod kafka;
 mod measure;

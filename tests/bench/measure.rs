@@ -38,24 +38,24 @@ impl Report {
     }
 
     /// Measures two things alternately; reports the medians, and how many times as long ours takes.
-    pub(crate) fn compare(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
-        if let Some((ours, beside)) = self.medians(what, ours, beside) {
-            self.row(what, "s", ours, beside, ours / beside, goal);
+    pub(crate) fn compare(&mut self, what: &str, goal: Goal, ours: impl FnMut(), reference: impl FnMut()) {
+        if let Some((ours, reference)) = self.medians(what, ours, reference) {
+            self.row(what, "s", ours, reference, ours / reference, goal);
         }
     }
 
     /// The same, but reports how many times faster ours is.
-    pub(crate) fn faster(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
-        if let Some((ours, beside)) = self.medians(what, ours, beside) {
-            self.row(what, "s", ours, beside, beside / ours, goal);
+    pub(crate) fn faster(&mut self, what: &str, goal: Goal, ours: impl FnMut(), reference: impl FnMut()) {
+        if let Some((ours, reference)) = self.medians(what, ours, reference) {
+            self.row(what, "s", ours, reference, reference / ours, goal);
         }
     }
 
     /// The same for runs of microseconds: each side runs [`IN_A_ROW`] times before the other, so that no side always
     /// begins with a cache that the other has filled.
-    pub(crate) fn faster_in_a_row(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
-        if let Some((ours, beside)) = self.medians(what, in_a_row(ours), in_a_row(beside)) {
-            self.row(what, "s", ours / f64::from(IN_A_ROW), beside / f64::from(IN_A_ROW), beside / ours, goal);
+    pub(crate) fn faster_in_a_row(&mut self, what: &str, goal: Goal, ours: impl FnMut(), reference: impl FnMut()) {
+        if let Some((ours, reference)) = self.medians(what, in_a_row(ours), in_a_row(reference)) {
+            self.row(what, "s", ours / f64::from(IN_A_ROW), reference / f64::from(IN_A_ROW), reference / ours, goal);
         }
     }
 
@@ -91,9 +91,9 @@ impl Report {
     }
 
     /// Reports the medians of two alternating measurements.
-    pub(crate) fn pair(&mut self, what: &str, unit: &str, ours: &mut [f64], beside: &mut [f64], goal: Goal) {
-        let (ours, beside) = (middle(ours), middle(beside));
-        self.row(what, unit, ours, beside, ours / beside, goal);
+    pub(crate) fn pair(&mut self, what: &str, unit: &str, ours: &mut [f64], reference: &mut [f64], goal: Goal) {
+        let (ours, reference) = (middle(ours), middle(reference));
+        self.row(what, unit, ours, reference, ours / reference, goal);
     }
 
     /// Reports a measurement that is compared only with its goal.
@@ -101,23 +101,23 @@ impl Report {
         self.row(what, unit, ours, f64::NAN, ours, goal);
     }
 
-    fn medians(&self, what: &str, mut ours: impl FnMut(), mut beside: impl FnMut()) -> Option<(f64, f64)> {
+    fn medians(&self, what: &str, mut ours: impl FnMut(), mut reference: impl FnMut()) -> Option<(f64, f64)> {
         if !self.wants(what) {
             return None;
         }
         let (mut first, mut second) = (vec![], vec![]);
         // One round of each as a warm-up.
         ours();
-        beside();
+        reference();
         for _ in 0..self.rounds {
             first.push(time(&mut ours));
-            second.push(time(&mut beside));
+            second.push(time(&mut reference));
         }
         Some((median(&mut first).as_secs_f64(), median(&mut second).as_secs_f64()))
     }
 
     /// Reports two measurements and their ratio.
-    pub(crate) fn row(&mut self, what: &str, unit: &str, ours: f64, beside: f64, ratio: f64, goal: Goal) {
+    pub(crate) fn row(&mut self, what: &str, unit: &str, ours: f64, reference: f64, ratio: f64, goal: Goal) {
         let (text, met) = match goal {
             Goal::AtMost(limit) => (format!("<= {limit}"), Some(ratio <= limit)),
             Goal::AtLeast(limit) => (format!(">= {limit}"), Some(ratio >= limit)),
@@ -125,9 +125,9 @@ impl Report {
         };
         let missed = if met == Some(false) { "  MISSED" } else { "" };
         let factor = if ratio.is_nan() { String::new() } else { format!("{ratio:.2}") };
-        println!("  {what:<66} {:>12} {:>12} {factor:>8}  {text}{missed}", shown(ours, unit), shown(beside, unit));
+        println!("  {what:<66} {:>12} {:>12} {factor:>8}  {text}{missed}", shown(ours, unit), shown(reference, unit));
         self.rows.push(json!({
-            "suite": self.suite, "what": what, "unit": unit, "ours": ours, "beside": beside, "ratio": ratio,
+            "suite": self.suite, "what": what, "unit": unit, "ours": ours, "beside": reference, "ratio": ratio,
             "goal": text, "met": met,
         }));
     }

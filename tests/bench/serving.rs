@@ -31,9 +31,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-use crate::made::{self, Committed};
 use crate::measure::{Goal, Report, quantile};
 use crate::sql::million;
+use crate::synthetic::{self, Committed};
 
 const EXPORT: &str = "SELECT * FROM offsets";
 const CLIENTS: usize = 16;
@@ -54,7 +54,7 @@ async fn serve(router: axum::Router) -> Channel {
 }
 
 fn service(store: &Arc<Store>) -> (Arc<Engine>, axum::Router) {
-    let config = made::config();
+    let config = synthetic::config();
     let engine = Arc::new(Engine::new(Arc::clone(store), config.sql).unwrap());
     let service = Service::new(Arc::clone(&engine), config.server, config.history.step, CancellationToken::new());
     (engine, rpc::routes(service).unwrap().0)
@@ -147,7 +147,7 @@ fn write(store: &Arc<Store>, stop: &AtomicBool) -> u64 {
         if commits.is_empty() {
             std::thread::sleep(Duration::from_millis(1));
         } else {
-            made::commit(store, cluster, &commits, true);
+            synthetic::commit(store, cluster, &commits, true);
         }
     }
     written
@@ -221,13 +221,13 @@ pub(crate) fn mixed(report: &mut Report) {
         std::thread::spawn(move || write(&store, &stop))
     };
     let started = Instant::now();
-    let (mut alone, mut beside) = (vec![], vec![]);
+    let (mut alone, mut reference) = (vec![], vec![]);
     for _ in 0..3 {
         alone.extend(clients.block_on(query(&queries, MIXED_FOR)));
         let stop = Arc::new(AtomicBool::new(false));
         let ask = |client| clients.spawn(ask(statements.clone(), client, Arc::clone(&stop), Arc::clone(&asked)));
         let tasks: Vec<_> = (0..CLIENTS).map(ask).collect();
-        beside.extend(clients.block_on(query(&queries, MIXED_FOR)));
+        reference.extend(clients.block_on(query(&queries, MIXED_FOR)));
         stop.store(true, Ordering::Relaxed);
         clients.block_on(futures::future::join_all(tasks)).into_iter().for_each(Result::unwrap);
     }
@@ -236,12 +236,20 @@ pub(crate) fn mixed(report: &mut Report) {
     println!(
         "  ({} and {} queries, {} statements, {rate:.0} commits/s)",
         alone.len(),
-        beside.len(),
+        reference.len(),
         asked.load(Ordering::Relaxed)
     );
     for (what, part, goal) in [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::AtMost(3.0))] {
-        let (alone, beside) = (quantile(&mut alone, part).as_secs_f64(), quantile(&mut beside, part).as_secs_f64());
-        report.row(&format!("Query {what} with 16 SQL clients vs alone"), "s", beside, alone, beside / alone, goal);
+        let (alone, reference) =
+            (quantile(&mut alone, part).as_secs_f64(), quantile(&mut reference, part).as_secs_f64());
+        report.row(
+            &format!("Query {what} with 16 SQL clients vs alone"),
+            "s",
+            reference,
+            alone,
+            reference / alone,
+            goal,
+        );
     }
 }
 
@@ -281,7 +289,7 @@ pub(crate) fn heavy(report: &mut Report) {
     let queries = server.block_on(serve(router.clone()));
     let pages = server.block_on(serve(router.clone()));
     let unread: Vec<Channel> = (0..5).map(|_| server.block_on(serve(router.clone()))).collect();
-    let (mut alone, mut beside, asked) = (vec![], vec![], Arc::new(AtomicU64::new(0)));
+    let (mut alone, mut reference, asked) = (vec![], vec![], Arc::new(AtomicU64::new(0)));
     for _ in 0..3 {
         alone.extend(clients.block_on(query(&queries, MIXED_FOR)));
         let not_read = clients.block_on(async {
@@ -297,15 +305,16 @@ pub(crate) fn heavy(report: &mut Report) {
         let stop = Arc::new(AtomicBool::new(false));
         let ask = |client| clients.spawn(page(pages.clone(), client, Arc::clone(&stop), Arc::clone(&asked)));
         let tasks: Vec<_> = (0..CLIENTS).map(ask).collect();
-        beside.extend(clients.block_on(query(&queries, MIXED_FOR)));
+        reference.extend(clients.block_on(query(&queries, MIXED_FOR)));
         stop.store(true, Ordering::Relaxed);
         clients.block_on(futures::future::join_all(tasks)).into_iter().for_each(Result::unwrap);
         drop(not_read);
     }
-    println!("  ({} and {} queries, {} pages)", alone.len(), beside.len(), asked.load(Ordering::Relaxed));
+    println!("  ({} and {} queries, {} pages)", alone.len(), reference.len(), asked.load(Ordering::Relaxed));
     for (what, part, goal) in [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::AtMost(3.0))] {
-        let (alone, beside) = (quantile(&mut alone, part).as_secs_f64(), quantile(&mut beside, part).as_secs_f64());
-        report.row(&format!("Query {what} with {HEAVY} vs alone"), "s", beside, alone, beside / alone, goal);
+        let (alone, reference) =
+            (quantile(&mut alone, part).as_secs_f64(), quantile(&mut reference, part).as_secs_f64());
+        report.row(&format!("Query {what} with {HEAVY} vs alone"), "s", reference, alone, reference / alone, goal);
     }
 }
 
@@ -366,7 +375,7 @@ fn change(store: &Arc<Store>) {
     let at = store.clock.now();
     let commit =
         Committed { group: "watched".to_owned(), topic: "live".to_owned(), partition: 0, offset: at, at, metadata: "" };
-    made::commit(store, &store.clusters()[0], &[commit], true);
+    synthetic::commit(store, &store.clusters()[0], &[commit], true);
 }
 
 /// One change, until the last of a thousand watches has it, compared with one watch.

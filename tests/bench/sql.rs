@@ -12,8 +12,8 @@ use offsetd::sql::{Engine, Statement};
 use offsetd::store::Store;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::made::{self, Committed};
 use crate::measure::{Goal, Report};
+use crate::synthetic::{self, Committed};
 
 const GROUPS: usize = 10_000;
 const TOPICS: usize = 500;
@@ -25,11 +25,11 @@ const THREADS: usize = 2;
 /// Creates a store with a million offsets of ten thousand groups.
 pub(crate) fn million() -> Arc<Store> {
     let clock = Clock::system();
-    let store = made::store(&["bench"], 50, clock.clone());
+    let store = synthetic::store(&["bench"], 50, clock.clone());
     let cluster = &store.clusters()[0];
     let topic = |number: usize| format!("team-{}.service-{}.events", number % 20, number);
     let topics: Vec<(String, usize)> = (0..TOPICS).map(|number| (topic(number), PARTITIONS)).collect();
-    made::ends(cluster, &topics, |_, number| 1_000_000 + i64::try_from(number).unwrap(), &clock);
+    synthetic::ends(cluster, &topics, |_, number| 1_000_000 + i64::try_from(number).unwrap(), &clock);
     let now = clock.now();
     for group in 0..GROUPS {
         let key = |number: usize| Committed {
@@ -41,7 +41,7 @@ pub(crate) fn million() -> Arc<Store> {
             metadata: "",
         };
         let commits: Vec<Committed> = (0..TOPICS_READ * PARTITIONS).map(key).collect();
-        made::commit(&store, cluster, &commits, false);
+        synthetic::commit(&store, cluster, &commits, false);
     }
     store
 }
@@ -55,7 +55,7 @@ struct Both {
 impl Both {
     fn new() -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().unwrap();
-        let settings = offsetd::config::Sql { threads: THREADS, target_partitions: THREADS, ..made::config().sql };
+        let settings = offsetd::config::Sql { threads: THREADS, target_partitions: THREADS, ..synthetic::config().sql };
         let engine = Engine::new(million(), settings).unwrap();
         let mut options = ConfigOptions::new();
         options.sql_parser.map_string_types_to_utf8view = false;

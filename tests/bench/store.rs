@@ -19,7 +19,7 @@ use offsetd::store::group::Commit;
 use offsetd::store::writer::{ShardWriter, SourceWriter};
 use tokio::runtime::Runtime;
 
-use crate::made;
+use crate::synthetic;
 
 /// Number of events that a poll thread applies at a time.
 const RUN: usize = 256;
@@ -49,7 +49,7 @@ fn names(what: &str, numbers: Range<usize>) -> Vec<String> {
 
 /// Creates an empty cluster with one log partition.
 fn empty() -> (Arc<Store>, ShardWriter) {
-    let store = made::store(&["bench"], 1, Clock::system());
+    let store = synthetic::store(&["bench"], 1, Clock::system());
     let shard = SourceWriter::own(&store, &store.clusters()[0]).shard(0).unwrap();
     (store, shard)
 }
@@ -98,7 +98,7 @@ impl Keys {
 }
 
 fn engine(store: &Arc<Store>, threads: usize) -> Engine {
-    let settings = config::Sql { threads, target_partitions: threads, ..made::config().sql };
+    let settings = config::Sql { threads, target_partitions: threads, ..synthetic::config().sql };
     Engine::new(Arc::clone(store), settings).unwrap()
 }
 

@@ -22,7 +22,7 @@ use offsetd::{
     clock::Clock,
     config::{Config, Flags, Layers},
     demo::{
-        cluster::{MockKafka, suit},
+        cluster::{MockKafka, adapt_config},
         records::{Commit, GroupDescription, Member, assignment, subscription},
     },
     source::{
@@ -41,7 +41,7 @@ const LOG_PARTITIONS: i32 = 10;
 const WIDE: i32 = 10_000;
 
 /// Group ids that are hard to render.
-const NASTY: [&str; 10] = [
+const STRANGE_IDS: [&str; 10] = [
     "a/b/../c?d=e&f#g",
     "..",
     "with spaces  and\ttab",
@@ -86,7 +86,7 @@ fn main() -> Result<(), Failure> {
                 server.as_ref().map_or(Ok(()), |server| server.freeze(partition.parse()?, since))?;
             }
             ["source"] => {
-                writer.group(&described("job", clock.now(), vec![member("worker", &[0, 1])]), 3)?;
+                writer.write_group(&described("job", clock.now(), vec![member("worker", &[0, 1])]), 3)?;
                 writer.flush()?;
                 server.as_ref().map_or(Ok(()), |server| server.add_source(&clock))?;
             }
@@ -107,12 +107,12 @@ fn fill(writer: &MockKafka, groups: i32, now: i64) -> Result<(), Failure> {
     for partition in 0..6 {
         writer.produce("orders", partition, 1000)?;
     }
-    for (group, offset) in NASTY.iter().copied().chain([long.as_str()]).zip(900..) {
+    for (group, offset) in STRANGE_IDS.iter().copied().chain([long.as_str()]).zip(900..) {
         writer.commit(&Commit::new(group, "orders", 0, offset, now))?;
     }
-    for group in NASTY {
+    for group in STRANGE_IDS {
         let members = vec![member("<b>one</b>", &[0, 1, 2]), member("two", &[3, 4, 5])];
-        writer.group(&described(group, now, members), 3)?;
+        writer.write_group(&described(group, now, members), 3)?;
     }
     for partition in 0..WIDE {
         writer.commit(&Commit::new("wide-reader", "wide", partition, 0, now))?;
@@ -154,9 +154,9 @@ fn described(group: &str, at: i64, members: Vec<Member>) -> GroupDescription {
 /// The content of another source: a group that Kafka has as well, a group with members in Kafka only, and a key that is
 /// not an offset.
 #[derive(Debug)]
-struct Elsewhere;
+struct OtherStore;
 
-impl Listing for Elsewhere {
+impl Listing for OtherStore {
     fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
         for (group, committed_offset) in [("..", 500), ("job", 400)] {
             let (topic, partition) = ("orders", 0);
@@ -192,7 +192,7 @@ impl Server {
         let mut config = Config::load(Layers { flags: &flags, env: &env, check_property: None })
             .map_err(|errors| errors.to_string())?
             .config;
-        suit(&mut config, "10");
+        adapt_config(&mut config, "10");
         config.server.shutdown_grace = Duration::from_secs(1);
         for cluster in &mut config.clusters {
             cluster.kafka.insert("reconnect.backoff.max.ms".to_owned(), "200".to_owned());
@@ -203,7 +203,7 @@ impl Server {
     }
 
     fn add_source(&self, clock: &Clock) -> Result<(), Failure> {
-        let polled = PolledSource::new(Elsewhere, Duration::from_secs(1));
+        let polled = PolledSource::new(OtherStore, Duration::from_secs(1));
         let clusters = self.store.clusters();
         let cluster = clusters.first().ok_or("no cluster")?;
         let writer = add_table((&self.store, cluster), ("redis", "redis"), &polled, clock);

@@ -17,8 +17,8 @@ use offsetd::store::writer::{ShardWriter, SourceWriter};
 use offsetd::work::{EndReason, WorkError};
 use tokio::runtime::Runtime;
 
-use crate::made::{self, Committed};
 use crate::support::until;
+use crate::synthetic::{self, Committed};
 
 const NOW: i64 = 1_767_225_600_000;
 const GROUPS: usize = 12;
@@ -65,12 +65,12 @@ fn apply(store: &Arc<Store>, group: &str, changes: &[(usize, Option<i64>)]) {
 /// Moves the log ends, and keeps their sum constant.
 fn move_ends(store: &Store, step: usize, clock: &Clock) {
     let end = |_: &str, partition: usize| 2 * OFFSET + i64::try_from((partition + step) % PARTITIONS).unwrap();
-    made::ends(&store.clusters()[0], &[("t".to_owned(), PARTITIONS)], end, clock);
+    synthetic::ends(&store.clusters()[0], &[("t".to_owned(), PARTITIONS)], end, clock);
 }
 
 fn filled() -> (Arc<Store>, Clock) {
     let clock = Clock::manual(NOW);
-    let store = made::store(&["c"], 4, clock.clone());
+    let store = synthetic::store(&["c"], 4, clock.clone());
     let keys = (0..GROUPS).flat_map(|group| (0..PARTITIONS).map(move |partition| (group, partition)));
     let commit = |(group, partition)| Committed {
         group: name(group),
@@ -80,7 +80,7 @@ fn filled() -> (Arc<Store>, Clock) {
         at: NOW,
         metadata: "",
     };
-    made::commit(&store, &store.clusters()[0], &keys.map(commit).collect::<Vec<_>>(), true);
+    synthetic::commit(&store, &store.clusters()[0], &keys.map(commit).collect::<Vec<_>>(), true);
     move_ends(&store, 0, &clock);
     (store, clock)
 }
@@ -138,7 +138,7 @@ impl Lab {
 
     fn on(store: Arc<Store>, clock: Clock, set: impl FnOnce(&mut config::Sql)) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut settings = config::Sql { threads: 2, timeout: Duration::from_secs(600), ..made::config().sql };
+        let mut settings = config::Sql { threads: 2, timeout: Duration::from_secs(600), ..synthetic::config().sql };
         set(&mut settings);
         let engine = Engine::new(Arc::clone(&store), settings).unwrap();
         Self { runtime, engine, store, clock }
@@ -260,9 +260,9 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
         let statement = Statement { sql: "SELECT 1".to_owned(), ..Statement::default() };
         lab.runtime.block_on(lab.engine.run(statement)).is_ok()
     });
-    let told = std::iter::from_fn(|| lab.next(&mut stalled)).find_map(Result::err).unwrap();
-    assert!(matches!(told, SqlError::Work(WorkError::Ended(EndReason::Stalled { .. }))), "{told}");
-    assert!(told.to_string().contains("sql.stall_timeout"), "{told}");
+    let error = std::iter::from_fn(|| lab.next(&mut stalled)).find_map(Result::err).unwrap();
+    assert!(matches!(error, SqlError::Work(WorkError::Ended(EndReason::Stalled { .. }))), "{error}");
+    assert!(error.to_string().contains("sql.stall_timeout"), "{error}");
     assert!(lab.next(&mut stalled).is_none());
 }
 
@@ -292,9 +292,9 @@ fn beyond_the_cap_on_old_versions_the_statement_that_retains_the_most_is_ended_a
     until("the oldest statement to release its cut", || lab.store.pins().bytes() < five);
     assert!(lab.store.pins().bytes() > 0, "the newer statement retains its cut");
     // Batches that were computed before the end may still arrive.
-    let told = std::iter::from_fn(|| lab.next(&mut oldest)).find_map(Result::err).unwrap();
-    assert!(matches!(told, SqlError::Work(WorkError::Ended(EndReason::Retained { .. }))), "{told}");
-    assert!(told.to_string().contains("sql.max_held_bytes"), "{told}");
+    let error = std::iter::from_fn(|| lab.next(&mut oldest)).find_map(Result::err).unwrap();
+    assert!(matches!(error, SqlError::Work(WorkError::Ended(EndReason::Retained { .. }))), "{error}");
+    assert!(error.to_string().contains("sql.max_held_bytes"), "{error}");
     let mut rows = 0;
     while let Some(batch) = lab.next(&mut newer) {
         rows += batch.unwrap().num_rows();

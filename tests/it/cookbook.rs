@@ -53,7 +53,9 @@ fn lab() -> (Lab, MockKafka, TempDir) {
     writer.produce("payments", 0, 10).unwrap();
     writer.produce("archive", 0, 3).unwrap();
     writer.commit(&Commit::new("nightly", "payments", 0, 4, NOON - 2 * DAY)).unwrap();
-    writer.group(&stable_group("billing", 4, &[("c1", &[("orders", &[0])]), ("c2", &[("orders", &[1])])]), 3).unwrap();
+    writer
+        .write_group(&stable_group("billing", 4, &[("c1", &[("orders", &[0])]), ("c2", &[("orders", &[1])])]), 3)
+        .unwrap();
     writer.flush().unwrap();
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("offsetd.toml");

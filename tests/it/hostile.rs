@@ -341,13 +341,13 @@ fn wide() -> Vec<String> {
 }
 
 /// A client of the server process.
-struct Asked<'a> {
+struct SqlClient<'a> {
     server: &'a Server,
     runtime: Runtime,
     client: Client,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> SqlClient<'a> {
     fn new(server: &'a Server) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", server.address())).unwrap();
@@ -401,8 +401,8 @@ fn hostile_statements_end_within_time_and_memory_and_harm_no_other() {
     let (dir, kafka) = (TempDir::new().unwrap(), kafka(4));
     let settings = "timeout = \"2min\"\nmemory_per_query = \"64MiB\"\nmemory_total = \"128MiB\"\n";
     let server = server(&dir, &kafka, 30, settings);
-    let asked = Asked::new(&server);
-    asked.all_threads_answer("nothing");
+    let client = SqlClient::new(&server);
+    client.all_threads_answer("nothing");
     assert_eq!(server.sql_value("SELECT count(*) AS n FROM lag"), 3_000);
     assert_eq!(server.sql("SELECT * FROM lag").len(), 3_000);
     let before = server.peak_memory();
@@ -415,17 +415,17 @@ fn hostile_statements_end_within_time_and_memory_and_harm_no_other() {
         if !matches!(answer.status, 400 | 429) || !answer.body.contains(word) {
             wrong.push(format!("{} {:.200}\n  to {statement:.200}", answer.status, answer.body));
         }
-        asked.all_threads_answer(statement);
+        client.all_threads_answer(statement);
     }
     for statement in &wide {
         let answer = server.post("/v1/sql", "application/json", statement);
         if !matches!(answer.status, 200 | 400 | 429) {
             wrong.push(format!("{} {:.200}\n  to {statement:.200}", answer.status, answer.body));
         }
-        asked.all_threads_answer(statement);
+        client.all_threads_answer(statement);
     }
     for statement in &costly {
-        let ended = asked.run(statement, SHORT);
+        let ended = client.run(statement, SHORT);
         // The client may cancel it as well.
         let late = [Code::DeadlineExceeded, Code::Cancelled];
         let code = ended.as_ref().err().map(Status::code);
@@ -433,7 +433,7 @@ fn hostile_statements_end_within_time_and_memory_and_harm_no_other() {
         if code.is_some_and(|code| !may_be(code)) {
             wrong.push(format!("{ended:?}\n  to {statement:.200}"));
         }
-        asked.all_threads_answer(statement);
+        client.all_threads_answer(statement);
     }
     let peak = server.peak_memory();
     let grown = peak.saturating_sub(before);

@@ -415,8 +415,8 @@ fn metrics_are_prometheus_text_and_unknown_lag_has_no_sample() {
     let lab = shop();
     let strange = "a\"b\\c\nd";
     lab.writer.commit(&Commit::new(strange, "orders", 0, 10, lab.clock.now())).unwrap();
-    lab.writer.raw(0, Some(&[0, 42]), None).unwrap();
-    lab.writer.raw(0, None, Some(&[1])).unwrap();
+    lab.writer.write_raw(0, Some(&[0, 42]), None).unwrap();
+    lab.writer.write_raw(0, None, Some(&[1])).unwrap();
     lab.settle();
     let all = metrics(&lab);
     let key = |group, topic, partition| [("group_id", group), ("topic", topic), ("partition", partition)];

@@ -119,16 +119,16 @@ impl Watch {
 
     /// Returns the changes up to the one that `accepts` accepts, as (cluster, source, group, offset); a deletion has no
     /// offset.
-    fn until(&mut self, lab: &Lab, accepts: impl Fn(&Told) -> bool) -> Vec<Told> {
-        let mut told = vec![];
-        while !told.iter().any(&accepts) {
+    fn until(&mut self, lab: &Lab, accepts: impl Fn(&Change) -> bool) -> Vec<Change> {
+        let mut changes = vec![];
+        while !changes.iter().any(&accepts) {
             for change in self.next(lab).unwrap().changes {
                 let entry = change.new.as_ref().or(change.old.as_ref()).unwrap();
                 let offset = change.new.as_ref().map(|new| new.committed_offset);
-                told.push((entry.cluster.clone(), entry.source.clone(), entry.group_id.clone(), offset));
+                changes.push((entry.cluster.clone(), entry.source.clone(), entry.group_id.clone(), offset));
             }
         }
-        told
+        changes
     }
 
     /// Returns the epochs of the shards of all current entries of a cluster.
@@ -155,7 +155,7 @@ impl Watch {
     }
 }
 
-type Told = (String, String, String, Option<i64>);
+type Change = (String, String, String, Option<i64>);
 
 #[test]
 fn offsets_of_a_file_are_shown_beside_those_of_kafka_in_every_interface() {
@@ -191,10 +191,10 @@ fn offsets_of_a_file_are_shown_beside_those_of_kafka_in_every_interface() {
     let mut watch = Watch::start(&lab, OffsetFilter { sources: vec!["import".to_owned()], ..OffsetFilter::default() });
     files.append(&line("elsewhere", 43));
     files.append("{\"group_id\":\"both\",\"topic\":\"orders\",\"partition\":0,\"deleted\":true}\n");
-    let told = watch.until(&lab, |(.., offset)| offset.is_none());
+    let changes = watch.until(&lab, |(.., offset)| offset.is_none());
     let of = |group: &str, offset| ("east".to_owned(), "import".to_owned(), group.to_owned(), offset);
     let expected = [of("both", Some(40)), of("elsewhere", Some(42)), of("elsewhere", Some(43)), of("both", None)];
-    assert_eq!(told, expected);
+    assert_eq!(changes, expected);
     let commits = "SELECT group_id, kind, committed_offset FROM commits WHERE source = 'import' ORDER BY 1";
     let commit = |group: &str, kind: &str, offset| json!({"group_id": group, "kind": kind, "committed_offset": offset});
     wait_rows(&lab, commits, &[commit("both", "tombstone", Value::Null), commit("elsewhere", "commit", json!(43))]);
@@ -278,8 +278,8 @@ fn clusters_and_sources_come_and_go_and_what_does_not_change_is_not_touched() {
     // Both are added; a watch of everything reports their offsets.
     files.configure(&(east.clone() + &west + &files.import("cluster = 'east'")));
     wait_rows(&lab, rows, &[row("east", "import", "imported"), own.clone(), row("goes", "kafka", "moves")]);
-    let told = all.until(&lab, |(cluster, ..)| cluster == "goes");
-    assert!(told.iter().all(|(.., offset)| offset.is_some()), "{told:?}");
+    let changes = all.until(&lab, |(cluster, ..)| cluster == "goes");
+    assert!(changes.iter().all(|(.., offset)| offset.is_some()), "{changes:?}");
     let of_west = Watch::epochs(&lab, "goes");
 
     // West changes: it is loaded again, and its watches end.
@@ -308,8 +308,8 @@ fn clusters_and_sources_come_and_go_and_what_does_not_change_is_not_touched() {
 
     assert_eq!(Watch::epochs(&lab, "east"), before, "its shards are unchanged");
     lab.commit("stays", "orders", 0, 91);
-    let told = all.until(&lab, |(.., offset)| *offset == Some(91));
-    assert!(told.iter().all(|(.., offset)| offset.is_some()), "nothing was deleted: {told:?}");
+    let changes = all.until(&lab, |(.., offset)| *offset == Some(91));
+    assert!(changes.iter().all(|(.., offset)| offset.is_some()), "nothing was deleted: {changes:?}");
     lab.stop_cleanly();
 }
 

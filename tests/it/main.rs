@@ -19,10 +19,11 @@ mod grafana;
 mod hostile;
 mod http;
 mod kafka;
+mod language;
 mod layers;
 mod live;
-#[path = "../made.rs"]
-mod made;
+#[path = "../synthetic.rs"]
+mod synthetic;
 mod memory;
 mod overflow;
 mod process;

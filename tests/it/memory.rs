@@ -13,7 +13,7 @@ const MIB: u64 = 1 << 20;
 /// Bytes of `sql.memory_per_query` of the server.
 const LIMIT: u64 = 64 * MIB;
 /// Memory that a statement may use in addition, in bytes: its plan, scans, the wire format.
-const BESIDE: u64 = 64 * MIB;
+const OVERHEAD: u64 = 64 * MIB;
 const GROUPS: usize = 200;
 const OFFSETS: usize = GROUPS * 100;
 
@@ -42,9 +42,9 @@ fn known() -> Vec<String> {
 }
 
 /// Random numbers from a seed.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, most: usize) -> usize {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -149,7 +149,7 @@ fn too_much(statements: &[String]) -> Vec<String> {
         let answer = server.post("/v1/sql", "application/json", statement);
         let grown = server.peak_memory().saturating_sub(before);
         writeln!(log, "{:4} MiB {} {:.150}", grown / MIB, answer.status, statement).unwrap();
-        if grown > LIMIT + BESIDE || !matches!(answer.status, 200 | 400 | 429 | 504) {
+        if grown > LIMIT + OVERHEAD || !matches!(answer.status, 200 | 400 | 429 | 504) {
             let body: String = answer.body.chars().take(200).collect();
             found.push(format!("{} MiB, {} {body}\n  for {statement:.300}", grown / MIB, answer.status));
         }
@@ -160,7 +160,7 @@ fn too_much(statements: &[String]) -> Vec<String> {
 }
 
 fn generated(seeds: std::ops::Range<u64>) -> Vec<String> {
-    seeds.map(|seed| Dice(seed).statement()).collect()
+    seeds.map(|seed| Random(seed).statement()).collect()
 }
 
 #[test]

@@ -360,10 +360,10 @@ fn decode_shows_the_log_of_a_cluster_and_where_each_record_stands() {
     let kafka = kafka(50);
     let writer = kafka.writer();
     writer.commit(&Commit::new("g1", "orders", 3, 42, 1_700_000_000_000)).unwrap();
-    writer.raw(42, Some(b"\0\x01\0\x02g1\0\x01t\0\0\0\0"), Some(b"\0\x09")).unwrap();
-    writer.raw(42, None, Some(b"junk")).unwrap();
+    writer.write_raw(42, Some(b"\0\x01\0\x02g1\0\x01t\0\0\0\0"), Some(b"\0\x09")).unwrap();
+    writer.write_raw(42, None, Some(b"junk")).unwrap();
     // One record in the same log partition, and one in another.
-    writer.raw(42, Some(&GroupDescription::key("other")), None).unwrap();
+    writer.write_raw(42, Some(&GroupDescription::key("other")), None).unwrap();
     writer.delete_group("my-group").unwrap();
     writer.flush().unwrap();
 
@@ -387,7 +387,7 @@ fn decode_follows_the_log_and_says_when_there_is_none() {
     let output = offsetd(&args, "");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("no topic __consumer_offsets") && output.stdout.is_empty(), "{error}");
+    assert!(error.contains("topic __consumer_offsets not found") && output.stdout.is_empty(), "{error}");
 
     kafka.create_offsets_topic(2).unwrap();
     assert_eq!(decoded(&kafka, &[]), Vec::<Value>::new());

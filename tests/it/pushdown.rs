@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tokio::runtime::Runtime;
 
-use crate::made::{self, Committed};
+use crate::synthetic::{self, Committed};
 
 const NOW: i64 = 1_767_225_600_000;
 
@@ -34,10 +34,10 @@ const TOPICS: [&str; 6] = ["orders", "orders_eu", "order%", "payments", "pay\\me
 
 fn filled() -> Arc<Store> {
     let clock = Clock::manual(NOW);
-    let store = made::store(&["east", "west"], 4, clock.clone());
+    let store = synthetic::store(&["east", "west"], 4, clock.clone());
     for (cluster, shift) in store.clusters().iter().zip(0..) {
         let topics: Vec<(String, usize)> = TOPICS.iter().map(|topic| ((*topic).to_owned(), 4)).collect();
-        made::ends(cluster, &topics, |topic, number| i64::try_from(topic.len() * 10 + number).unwrap(), &clock);
+        synthetic::ends(cluster, &topics, |topic, number| i64::try_from(topic.len() * 10 + number).unwrap(), &clock);
         let mut commits = vec![];
         for group in 0..24 {
             for (topic, position) in TOPICS.iter().zip(0..).filter(|(_, position)| (group + position + shift) % 3 != 0)
@@ -54,7 +54,7 @@ fn filled() -> Arc<Store> {
                 }
             }
         }
-        made::commit(&store, cluster, &commits, true);
+        synthetic::commit(&store, cluster, &commits, true);
     }
     store
 }
@@ -68,7 +68,7 @@ pub(crate) struct Both {
 
 impl Both {
     pub(crate) fn new() -> Self {
-        Self::with(made::config().sql)
+        Self::with(synthetic::config().sql)
     }
 
     fn with(settings: offsetd::config::Sql) -> Self {
@@ -185,7 +185,7 @@ fn condition(columns: &'static [&'static str]) -> impl Strategy<Value = String> 
 }
 
 #[derive(Clone, Debug)]
-struct Asked {
+struct RandomQuery {
     table: &'static str,
     key: &'static [&'static str],
     number: &'static str,
@@ -195,9 +195,9 @@ struct Asked {
     limit: usize,
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn random_query() -> impl Strategy<Value = RandomQuery> {
     select(TABLES.to_vec()).prop_flat_map(|(table, key, number)| {
-        (condition(key), 0..=key.len(), 0..30_usize).prop_map(move |(condition, order, limit)| Asked {
+        (condition(key), 0..=key.len(), 0..30_usize).prop_map(move |(condition, order, limit)| RandomQuery {
             table,
             key,
             number,
@@ -210,9 +210,9 @@ fn asked() -> impl Strategy<Value = Asked> {
 
 static BOTH: LazyLock<std::sync::Mutex<Both>> = LazyLock::new(|| std::sync::Mutex::new(Both::new()));
 
-fn check(asked: &Asked) {
+fn check(query: &RandomQuery) {
     let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Asked { table, key, number, condition, order, limit } = asked;
+    let RandomQuery { table, key, number, condition, order, limit } = query;
     // A second run, which may use a cached plan, returns the same rows.
     let ours = |sql: &str| {
         let rows = lines(&both.ours(sql));
@@ -260,8 +260,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_scan_gives_the_rows_that_are_given_without_its_help(asked in asked()) {
-        check(&asked);
+    fn a_scan_gives_the_rows_that_are_given_without_its_help(query in random_query()) {
+        check(&query);
     }
 }
 
@@ -328,7 +328,7 @@ fn conditions_and_orders_that_a_scan_takes_over_leave_the_plan() {
 #[test]
 fn grouping_by_names_gives_the_groups_that_are_given_without_its_help() {
     let both = &*BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let one = Both::with(offsetd::config::Sql { target_partitions: 1, ..made::config().sql });
+    let one = Both::with(offsetd::config::Sql { target_partitions: 1, ..synthetic::config().sql });
     for sql in [
         "SELECT topic, sum(lag) FROM lag GROUP BY topic",
         "SELECT DISTINCT topic FROM offsets WHERE group_id LIKE 'app%'",

@@ -7,9 +7,9 @@ use offsetd::sql::{Engine, ScalarValue, Statement};
 use offsetd::store::Store;
 use tokio::runtime::Runtime;
 
-use crate::made::{self, Committed};
 use crate::pushdown::lines;
 use crate::support::until;
+use crate::synthetic::{self, Committed};
 
 const NOW: i64 = 1_767_225_600_000;
 
@@ -23,8 +23,8 @@ struct Lab {
 impl Lab {
     fn new(clusters: &[&str]) -> Self {
         let clock = Clock::manual(NOW);
-        let store = made::store(clusters, 4, clock.clone());
-        let engine = Engine::new(Arc::clone(&store), made::config().sql).unwrap();
+        let store = synthetic::store(clusters, 4, clock.clone());
+        let engine = Engine::new(Arc::clone(&store), synthetic::config().sql).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { runtime, clock, store, engine }
     }
@@ -33,7 +33,7 @@ impl Lab {
     fn commit(&self, groups: std::ops::Range<usize>, offset: i64) {
         for cluster in &*self.store.clusters() {
             let topics = ["orders", "payments"].map(|topic| (topic.to_owned(), 3));
-            made::ends(cluster, &topics, |topic, _| offset + i64::try_from(topic.len()).unwrap(), &self.clock);
+            synthetic::ends(cluster, &topics, |topic, _| offset + i64::try_from(topic.len()).unwrap(), &self.clock);
             let keys = groups.clone().flat_map(|group| (0..6).map(move |key| (group, key)));
             let commits: Vec<Committed> = keys
                 .map(|(group, key)| Committed {
@@ -45,7 +45,7 @@ impl Lab {
                     metadata: "",
                 })
                 .collect();
-            made::commit(&self.store, cluster, &commits, true);
+            synthetic::commit(&self.store, cluster, &commits, true);
         }
     }
 
@@ -65,7 +65,7 @@ impl Lab {
 
     /// Returns the rows of an engine that has run the statement before, and of a new one.
     fn both(&self, sql: &str, parameters: &[ScalarValue]) -> [Vec<String>; 2] {
-        let new = Engine::new(Arc::clone(&self.store), made::config().sql).unwrap();
+        let new = Engine::new(Arc::clone(&self.store), synthetic::config().sql).unwrap();
         [&self.engine, &new].map(|engine| self.run(engine, sql, parameters))
     }
 }

@@ -59,9 +59,9 @@ pub(crate) fn shop() -> Lab {
     ] {
         writer.commit(&commit).unwrap();
     }
-    writer.group(&stable_group("billing", 4, &[("c1", &[("orders", &[0, 1])]), ("c2", &[])]), 3).unwrap();
-    writer.group(&stable_group("idle", 2, &[]), 3).unwrap();
-    writer.group(&stable_group("members-only", 1, &[("c3", &[("payments", &[1])])]), 3).unwrap();
+    writer.write_group(&stable_group("billing", 4, &[("c1", &[("orders", &[0, 1])]), ("c2", &[])]), 3).unwrap();
+    writer.write_group(&stable_group("idle", 2, &[]), 3).unwrap();
+    writer.write_group(&stable_group("members-only", 1, &[("c3", &[("payments", &[1])])]), 3).unwrap();
     writer.flush().unwrap();
     setup.ready(&kafka)
 }

@@ -20,7 +20,7 @@ fn lab() -> Lab {
     kafka.create_topic("orders", 3).unwrap();
     let lab = Setup::default().ready(&kafka);
     lab.writer.produce("orders", 0, 10).unwrap();
-    lab.writer.group(&stable_group("billing", 2, &[("c1", &[("orders", &[0, 2])])]), 1).unwrap();
+    lab.writer.write_group(&stable_group("billing", 2, &[("c1", &[("orders", &[0, 2])])]), 1).unwrap();
     lab.commit("billing", "orders", 0, 7);
     lab.commit("billing", "orders", 1, 0);
     lab.settle();
@@ -161,7 +161,7 @@ fn every_table_fits_the_terminal() {
     let lab = lab();
     let member = "a-member-with-a-name-that-is-longer-than-many-terminals-are-wide-which-is-common-in-practice";
     lab.commit("a-group-with-a-long-name-indeed", "orders", 0, 7);
-    lab.writer.group(&stable_group("payments", 2, &[(member, &[("orders", &[0])])]), 1).unwrap();
+    lab.writer.write_group(&stable_group("payments", 2, &[(member, &[("orders", &[0])])]), 1).unwrap();
     lab.settle();
     for columns in ["80", "120"] {
         for args in [

@@ -21,17 +21,17 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::made::{self, Committed};
 use crate::pushdown::lines;
 use crate::support::until;
+use crate::synthetic::{self, Committed};
 
 const NOW: i64 = 1_767_225_600_000;
 
 /// A store with the same groups as Kafka, a group of its own, and a malformed key.
 #[derive(Debug)]
-struct Held;
+struct StoreListing;
 
-impl Listing for Held {
+impl Listing for StoreListing {
     fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
         for (group, partition, committed_offset) in
             [("both", 0, 40), ("both", 1, 41), ("elsewhere", 0, 42), ("job", 0, 43)]
@@ -90,9 +90,9 @@ impl Drop for Lab {
 impl Lab {
     fn new() -> Self {
         let clock = Clock::manual(NOW);
-        let store: Arc<Store> = made::store(&["east"], 4, clock.clone());
+        let store: Arc<Store> = synthetic::store(&["east"], 4, clock.clone());
         let cluster = &store.clusters()[0];
-        made::ends(cluster, &[("orders".to_owned(), 2)], |_, _| 100, &clock);
+        synthetic::ends(cluster, &[("orders".to_owned(), 2)], |_, _| 100, &clock);
         let of_kafka = |group: &str, partition, offset| Committed {
             group: group.to_owned(),
             topic: "orders".to_owned(),
@@ -101,23 +101,28 @@ impl Lab {
             at: NOW,
             metadata: "",
         };
-        made::commit(&store, cluster, &[of_kafka("both", 0, 90), of_kafka("both", 1, 91), of_kafka("g", 0, 92)], true);
+        synthetic::commit(
+            &store,
+            cluster,
+            &[of_kafka("both", 0, 90), of_kafka("both", 1, 91), of_kafka("g", 0, 92)],
+            true,
+        );
         join(&store, "both", &[0]);
         join(&store, "job", &[0, 1]);
-        let polled = PolledSource::new(Held, Duration::from_secs(10));
+        let polled = PolledSource::new(StoreListing, Duration::from_secs(10));
         let writer = add_table((&store, cluster), ("redis", "redis"), &polled, &clock);
         let source = Arc::clone(writer.source());
         let stop = CancellationToken::new();
         let token = stop.clone();
         let reading = std::thread::spawn(move || Box::new(polled).run(writer, &token).unwrap());
         until("the store to be read", || source.health().ready);
-        let engine = Arc::new(Engine::new(Arc::clone(&store), made::config().sql).unwrap());
+        let engine = Arc::new(Engine::new(Arc::clone(&store), synthetic::config().sql).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { clock, store, runtime, engine, stop, reading: Some(reading) }
     }
 
     fn service(&self) -> Service {
-        Service::new(Arc::clone(&self.engine), made::config().server, Duration::from_secs(10), self.stop.clone())
+        Service::new(Arc::clone(&self.engine), synthetic::config().server, Duration::from_secs(10), self.stop.clone())
     }
 
     /// Returns the response of a call.
@@ -344,7 +349,7 @@ fn a_watch_that_runs_notices_a_source_that_is_added() {
         })
     };
     assert!(next("redis").contains(&"elsewhere".to_owned()));
-    let polled = PolledSource::new(Held, Duration::from_secs(10));
+    let polled = PolledSource::new(StoreListing, Duration::from_secs(10));
     let cluster = &lab.store.clusters()[0];
     let writer = add_table((&lab.store, cluster), ("later", "redis"), &polled, &lab.clock);
     let token = lab.stop.clone();

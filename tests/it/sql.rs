@@ -56,10 +56,10 @@ fn load(kafka: &MockKafka, writer: &MockKafka) {
     ] {
         writer.commit(&commit).unwrap();
     }
-    writer.group(&stable_group("billing", 4, &[("c1", &[("orders", &[0, 1])]), ("c2", &[])]), 3).unwrap();
-    writer.group(&stable_group("idle", 2, &[]), 3).unwrap();
-    writer.group(&stable_group("old", 1, &[("c3", &[("payments", &[1, 0])])]), 0).unwrap();
-    writer.group(&connect(), 3).unwrap();
+    writer.write_group(&stable_group("billing", 4, &[("c1", &[("orders", &[0, 1])]), ("c2", &[])]), 3).unwrap();
+    writer.write_group(&stable_group("idle", 2, &[]), 3).unwrap();
+    writer.write_group(&stable_group("old", 1, &[("c3", &[("payments", &[1, 0])])]), 0).unwrap();
+    writer.write_group(&connect(), 3).unwrap();
     writer.flush().unwrap();
 }
 
@@ -97,8 +97,8 @@ fn lab() -> Lab {
     }
     lab.writer.commit(&Commit::new("live", "orders", 0, 100, START)).unwrap();
     lab.writer.commit(&Commit::new("leaving", "orders", 0, 1, START)).unwrap();
-    lab.writer.raw(7, Some(&[0, 99]), None).unwrap();
-    lab.writer.raw(7, None, None).unwrap();
+    lab.writer.write_raw(7, Some(&[0, 99]), None).unwrap();
+    lab.writer.write_raw(7, None, None).unwrap();
     lab.settle();
     // A topic counts as deleted after two topic listings, a minute apart, without it.
     for marker in ["marker-1", "marker-2"] {

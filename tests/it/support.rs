@@ -10,7 +10,7 @@ use std::time::Duration;
 use offsetd::app::{App, AppError, Reload};
 use offsetd::clock::Clock;
 use offsetd::config::{Config, ConfigErrors, Flags, Layers, LoadContext, LoadedConfig};
-use offsetd::demo::cluster::{MockKafka, suit};
+use offsetd::demo::cluster::{MockKafka, adapt_config};
 use offsetd::demo::records::{Commit, GroupDescription, Member, assignment, subscription};
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
 use offsetd::rpc::proto::{
@@ -85,7 +85,7 @@ impl Setup {
         if let Some(path) = self.config_file {
             let text = std::fs::read_to_string(&path).unwrap();
             let load = Arc::new(move |text: &str| load(Some(text)));
-            app = app.following(Reload { path, text, effective: loaded.effective, load });
+            app = app.with_reload(Reload { path, text, effective: loaded.effective, load });
         }
         let address = app.address();
         let app = runtime.spawn(app.run());
@@ -132,7 +132,7 @@ impl Setup {
         move |text| {
             let context = LoadContext { kinds: &source::kinds(), file: text };
             let mut loaded = Config::load_with(Layers { flags: &flags, env: &env, check_property: None }, context)?;
-            suit(&mut loaded.config, "10");
+            adapt_config(&mut loaded.config, "10");
             for cluster in &mut loaded.config.clusters {
                 cluster.kafka.insert("reconnect.backoff.max.ms".to_owned(), "200".to_owned());
             }

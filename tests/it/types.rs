@@ -245,8 +245,8 @@ fn branches_of_several_types_lose_no_value_by_any_door() {
             ("command, CSV", of_csv(text(&by_command(&lab, "csv", statement)))),
             ("command, Arrow", of_stream(&by_command(&lab, "arrow", statement))),
         ];
-        for (door, rows) in answers.into_iter().chain(by_flight) {
-            assert_eq!(rows, expected, "{door}: {statement}");
+        for (interface, rows) in answers.into_iter().chain(by_flight) {
+            assert_eq!(rows, expected, "{interface}: {statement}");
         }
         let table = by_command(&lab, "table", statement);
         for value in &expected {
@@ -278,7 +278,7 @@ fn seconds_of_lag_keep_their_fraction_in_a_branch_with_an_integer() {
 #[test]
 fn a_parameter_in_a_branch_loses_nothing_either() {
     let lab = Lab::new(1);
-    let asked = |statement: &str, value: sql_value::Value| {
+    let run = |statement: &str, value: sql_value::Value| {
         let parameters = vec![SqlValue { value: Some(value) }];
         let answer = lab.try_sql(SqlRequest { statement: statement.to_owned(), parameters, ..SqlRequest::default() });
         answer.unwrap_or_else(|error| panic!("{statement}: {error}")).rows.iter().map(|row| row["x"].clone()).collect()
@@ -293,7 +293,7 @@ fn a_parameter_in_a_branch_loses_nothing_either() {
         ("SELECT x FROM (VALUES (2.5), ($1)) v (x) ORDER BY 1", one, vec![json!(1.0), json!(2.5)]),
     ] {
         for _ in 0..2 {
-            let rows: Vec<Value> = asked(statement, value.clone());
+            let rows: Vec<Value> = run(statement, value.clone());
             assert_eq!(rows, expected, "{statement}");
         }
     }

@@ -13,15 +13,15 @@ fn only_regular_files_of_a_reasonable_length_are_read_and_reading_never_waits() 
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     fs::write(path("tokens"), "old").unwrap();
-    let value = FromFiles::new("n", vec![path("tokens")], first).unwrap();
+    let value = FileBacked::new("n", vec![path("tokens")], first).unwrap();
     let made = Command::new("mkfifo").arg(path("pipe")).status().unwrap();
     assert!(made.success());
-    fs::write(path("long"), vec![b'x'; usize::try_from(LONGEST).unwrap() + 1]).unwrap();
+    fs::write(path("long"), vec![b'x'; usize::try_from(MAX_FILE_BYTES).unwrap() + 1]).unwrap();
     fs::rename(path("pipe"), path("tokens")).unwrap();
     // The pipe has no writer, so a blocking read would never return.
     value.reload();
     assert_eq!(*value.get(), b"old");
-    let error = |name: &str| FromFiles::new("n", vec![path(name)], first).err().unwrap().to_string();
+    let error = |name: &str| FileBacked::new("n", vec![path(name)], first).err().unwrap().to_string();
     assert!(error("tokens").ends_with("it is not a regular file"), "{}", error("tokens"));
     assert!(error("").ends_with("it is not a regular file"), "{}", error(""));
     assert!(error("long").ends_with("it is longer than 4194304 bytes"), "{}", error("long"));
@@ -36,8 +36,8 @@ fn a_file_that_cannot_be_used_leaves_the_previous_value() {
         let text = String::from_utf8_lossy(&contents[0]).into_owned();
         text.parse::<i32>().map_err(|_| FileFault::NoToken.of(Path::new("")))
     };
-    assert!(FromFiles::new("n", vec![dir.path().join("none")], parse).is_err());
-    let number = FromFiles::new("n", vec![path.clone()], parse).unwrap();
+    assert!(FileBacked::new("n", vec![dir.path().join("none")], parse).is_err());
+    let number = FileBacked::new("n", vec![path.clone()], parse).unwrap();
     let reload = || {
         number.reload();
         *number.get()

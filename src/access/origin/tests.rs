@@ -4,9 +4,9 @@ use super::*;
 
 const OWN: &str = "127.0.0.1:8088";
 
-fn guard(hosts: &[&str], origins: &[&str]) -> Guard {
+fn policy(hosts: &[&str], origins: &[&str]) -> OriginPolicy {
     let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    Guard { hosts: Some(own(hosts)), origins: own(origins), encrypts: false }
+    OriginPolicy { hosts: Some(own(hosts)), origins: own(origins), encrypts: false }
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request {
@@ -16,18 +16,18 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request {
 }
 
 /// Returns the HTTP status of the refusal of a request, or 200.
-fn status(guard: &Guard, request: &Request) -> u16 {
-    guard.refusal(request).map_or(200, |error| error.codes().1)
+fn status(policy: &OriginPolicy, request: &Request) -> u16 {
+    policy.refusal(request).map_or(200, |error| error.codes().1)
 }
 
-fn sql(guard: &Guard, headers: &[(&str, &str)]) -> u16 {
-    status(guard, &request("POST", "/v1/sql", headers))
+fn sql(policy: &OriginPolicy, headers: &[(&str, &str)]) -> u16 {
+    status(policy, &request("POST", "/v1/sql", headers))
 }
 
 #[test]
 fn only_names_that_a_page_cannot_choose_are_served() {
-    let guard = guard(&["offsetd.example.org", "kafka-1.corp.example"], &[]);
-    let of = |host: &str| sql(&guard, &[("host", host)]);
+    let policy = policy(&["offsetd.example.org", "kafka-1.corp.example"], &[]);
+    let of = |host: &str| sql(&policy, &[("host", host)]);
     for good in [
         "127.0.0.1:8088",
         "127.1:8088",
@@ -72,13 +72,13 @@ fn only_names_that_a_page_cannot_choose_are_served() {
     ] {
         assert_eq!(of(bad), 421, "{bad:?}");
     }
-    let error = guard.refusal(&request("POST", "/v1/sql", &[("host", "evil.example")])).unwrap().to_string();
+    let error = policy.refusal(&request("POST", "/v1/sql", &[("host", "evil.example")])).unwrap().to_string();
     assert!(error.contains("evil.example") && error.contains("server.http.allowed_hosts"), "{error}");
-    assert_eq!(sql(&guard, &[]), 200, "HTTP/1.0 has no Host");
-    assert_eq!(sql(&guard, &[("host", OWN), ("host", "evil.example")]), 421);
+    assert_eq!(sql(&policy, &[]), 200, "HTTP/1.0 has no Host");
+    assert_eq!(sql(&policy, &[("host", OWN), ("host", "evil.example")]), 421);
     let absolute = request("POST", "http://evil.example:8088/v1/sql", &[("host", OWN)]);
-    assert_eq!(status(&guard, &absolute), 421, "the request line takes precedence over Host");
-    let any = Guard { hosts: None, ..self::guard(&[], &[]) };
+    assert_eq!(status(&policy, &absolute), 421, "the request line takes precedence over Host");
+    let any = OriginPolicy { hosts: None, ..self::policy(&[], &[]) };
     assert_eq!(sql(&any, &[("host", "evil.example")]), 200);
 }
 
@@ -86,15 +86,19 @@ fn only_names_that_a_page_cannot_choose_are_served() {
 fn any_name_is_served_with_tokens_with_a_star_and_over_http_2_without_tls() {
     let mut server = config::Server { http: config::Http::default(), ..server() };
     let evil = [("host", "evil.example")];
-    assert_eq!(sql(&Guard::new(&server, false, false), &evil), 421);
-    assert_eq!(sql(&Guard::new(&server, true, false), &evil), 200);
+    assert_eq!(sql(&OriginPolicy::new(&server, false, false), &evil), 421);
+    assert_eq!(sql(&OriginPolicy::new(&server, true, false), &evil), 200);
     let mut call = request("POST", "http://evil.example/offsetd.v1.OffsetService/Sql", &[]);
     *call.version_mut() = Version::HTTP_2;
-    assert_eq!(status(&Guard::new(&server, false, false), &call), 200);
-    assert_eq!(status(&Guard::new(&server, false, true), &call), 421, "browsers speak HTTP/2 with TLS");
+    assert_eq!(status(&OriginPolicy::new(&server, false, false), &call), 200);
+    assert_eq!(status(&OriginPolicy::new(&server, false, true), &call), 421, "browsers speak HTTP/2 with TLS");
     server.http.allowed_hosts = vec!["*".to_owned()];
-    assert_eq!(sql(&Guard::new(&server, false, false), &evil), 200);
-    assert_eq!(sql(&Guard::new(&server, false, false), &[evil[0], ("origin", "null")]), 403, "the origin check stays");
+    assert_eq!(sql(&OriginPolicy::new(&server, false, false), &evil), 200);
+    assert_eq!(
+        sql(&OriginPolicy::new(&server, false, false), &[evil[0], ("origin", "null")]),
+        403,
+        "the origin check stays"
+    );
 }
 
 fn server() -> config::Server {
@@ -105,8 +109,8 @@ fn server() -> config::Server {
 
 #[test]
 fn a_request_of_another_origin_is_refused_unless_it_is_allowed() {
-    let guard = guard(&[], &["https://grafana.example"]);
-    let of = |headers: &[(&str, &str)]| sql(&guard, &[&[("host", OWN)], headers].concat());
+    let policy = policy(&[], &["https://grafana.example"]);
+    let of = |headers: &[(&str, &str)]| sql(&policy, &[&[("host", OWN)], headers].concat());
     let cases: [(u16, &[(&str, &str)]); 24] = [
         (200, &[]),
         (200, &[("origin", "http://127.0.0.1:8088")]),
@@ -136,23 +140,23 @@ fn a_request_of_another_origin_is_refused_unless_it_is_allowed() {
     for (expected, headers) in cases {
         assert_eq!(of(headers), expected, "{headers:?}");
     }
-    let error = guard.refusal(&request("POST", "/v1/sql", &[("host", OWN), ("origin", "http://evil.example")]));
+    let error = policy.refusal(&request("POST", "/v1/sql", &[("host", OWN), ("origin", "http://evil.example")]));
     let error = error.unwrap().to_string();
     assert!(error.contains("http://evil.example") && error.contains("server.http.allowed_origins"), "{error}");
-    assert_eq!(sql(&guard, &[("origin", "http://127.0.0.1:8088")]), 403, "the request names no host to compare with");
-    assert_eq!(sql(&guard, &[("host", "web1"), ("origin", "http://web1")]), 200, "the default port");
-    assert_eq!(sql(&guard, &[("host", "[::1]:80"), ("origin", "http://[::1]")]), 200);
-    let encrypted = Guard { encrypts: true, ..guard };
+    assert_eq!(sql(&policy, &[("origin", "http://127.0.0.1:8088")]), 403, "the request names no host to compare with");
+    assert_eq!(sql(&policy, &[("host", "web1"), ("origin", "http://web1")]), 200, "the default port");
+    assert_eq!(sql(&policy, &[("host", "[::1]:80"), ("origin", "http://[::1]")]), 200);
+    let encrypted = OriginPolicy { encrypts: true, ..policy };
     assert_eq!(sql(&encrypted, &[("host", "web1"), ("origin", "http://web1")]), 403);
     assert_eq!(sql(&encrypted, &[("host", "web1:443"), ("origin", "https://web1")]), 200);
 }
 
 #[test]
 fn links_to_pages_assets_and_probes_are_served() {
-    let guard = guard(&[], &[]);
+    let policy = policy(&[], &[]);
     let foreign = [("host", OWN), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
     let rebound = [("host", "evil.example")];
-    let of = |method: &str, path: &str, headers: &[(&str, &str)]| status(&guard, &request(method, path, headers));
+    let of = |method: &str, path: &str, headers: &[(&str, &str)]| status(&policy, &request(method, path, headers));
     for page in web_pages() {
         assert_eq!(of("GET", page, &foreign), 200, "{page}");
         assert_eq!(of("POST", page, &foreign), 403, "{page}");
@@ -177,14 +181,14 @@ fn web_pages() -> [&'static str; 3] {
 
 #[test]
 fn pages_of_allowed_origins_are_told_what_they_may_send_and_read() {
-    let guard = guard(&[], &["https://grafana.example"]);
+    let policy = policy(&[], &["https://grafana.example"]);
     let asks = |origin: &str| {
         let headers = [("host", OWN), ("origin", origin), ("access-control-request-method", "POST")];
-        guard.preflight(&request("OPTIONS", "/v1/sql", &headers))
+        policy.preflight(&request("OPTIONS", "/v1/sql", &headers))
     };
     assert!(asks("https://evil.example").is_none());
     let mut answer = asks("https://grafana.example").unwrap();
-    guard.share(&mut answer, Some(HeaderValue::from_static("https://grafana.example")));
+    policy.add_cors_headers(&mut answer, Some(HeaderValue::from_static("https://grafana.example")));
     let header = |name: HeaderName| answer.headers().get(name).unwrap().to_str().unwrap();
     assert_eq!((answer.status().as_u16(), header(VARY)), (204, "origin"));
     assert_eq!(header(ACCESS_CONTROL_ALLOW_ORIGIN), "https://grafana.example");
@@ -192,7 +196,10 @@ fn pages_of_allowed_origins_are_told_what_they_may_send_and_read() {
     assert!(header(ACCESS_CONTROL_ALLOW_HEADERS).contains("x-grpc-web"));
     assert!(header(ACCESS_CONTROL_EXPOSE_HEADERS).contains("grpc-status"));
     let mut other = Response::new(Body::empty());
-    guard.share(&mut other, guard.shared_with(&HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("null"))])));
+    policy.add_cors_headers(
+        &mut other,
+        policy.allowed_origin(&HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("null"))])),
+    );
     assert!(!other.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
     assert_eq!(other.headers().get(VARY).unwrap(), "origin");
 }

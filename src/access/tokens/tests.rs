@@ -4,8 +4,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 
 use super::*;
 
-fn parse(file: &[u8], former: Option<&Tokens>) -> Result<Tokens, FileError> {
-    Tokens::parse(Path::new("tokens"), file, former)
+fn parse(file: &[u8], previous: Option<&Tokens>) -> Result<Tokens, FileError> {
+    Tokens::parse(Path::new("tokens"), file, previous)
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_file_holds_a_token_a_line_and_comments() {
 #[test]
 fn a_token_that_is_in_the_file_no_more_is_revoked_and_no_other() {
     let [a, b, c] = ["first-token-0123456", "second-token-012345", "third-token-0123456"];
-    let parse = |text: String, former| parse(text.as_bytes(), former);
+    let parse = |text: String, previous| parse(text.as_bytes(), previous);
     let first = parse(format!("{a}\n{b}\n{a}"), None).unwrap();
     let (of_a, of_b) = (first.accept(a.as_bytes()).unwrap(), first.accept(b.as_bytes()).unwrap());
     assert!(parse("short".to_owned(), Some(&first)).is_err());
@@ -51,7 +51,7 @@ fn a_bad_line_is_named_by_its_number_and_never_quoted() {
 fn a_token_is_shown_as_bearer_or_as_the_password_of_anybody() {
     let of = |value: &str| {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
-        shown(&headers).map(|token| String::from_utf8(token).unwrap())
+        presented(&headers).map(|token| String::from_utf8(token).unwrap())
     };
     let basic = |text: &str| {
         let padded = of(&format!("bAsIc {}", BASE64_STANDARD.encode(text)));
@@ -66,5 +66,5 @@ fn a_token_is_shown_as_bearer_or_as_the_password_of_anybody() {
         assert_eq!(of(none), None, "{none:?}");
     }
     assert_eq!(basic("no colon"), None);
-    assert_eq!(shown(&HeaderMap::new()), None);
+    assert_eq!(presented(&HeaderMap::new()), None);
 }

@@ -21,12 +21,12 @@ impl Lab {
     }
 
     /// Processes a read that returned `text`; returns the text to load, if any.
-    fn look(&mut self, text: &str) -> Option<String> {
-        self.follower.look(Ok(text.to_owned()))
+    fn process_read(&mut self, text: &str) -> Option<String> {
+        self.follower.process_read(Ok(text.to_owned()))
     }
 
-    fn away(&mut self) -> Option<String> {
-        self.follower.look(Err(ReadError::NotRegular("offsetd.toml".into())))
+    fn fail_read(&mut self) -> Option<String> {
+        self.follower.process_read(Err(ReadError::NotRegular("offsetd.toml".into())))
     }
 
     fn error(&self) -> Option<String> {
@@ -37,49 +37,49 @@ impl Lab {
 #[test]
 fn a_text_counts_once_two_looks_have_found_it_and_never_while_it_is_written() {
     let mut lab = Lab::new("a");
-    assert_eq!((lab.look("a"), lab.look("a")), (None, None), "nothing changed");
+    assert_eq!((lab.process_read("a"), lab.process_read("a")), (None, None), "nothing changed");
     for half in ["b", "bb", "bbb"] {
-        assert_eq!(lab.look(half), None, "a half-written file is ignored");
+        assert_eq!(lab.process_read(half), None, "a half-written file is ignored");
     }
-    assert_eq!(lab.look("bbb").as_deref(), Some("bbb"));
+    assert_eq!(lab.process_read("bbb").as_deref(), Some("bbb"));
 }
 
 #[test]
 fn a_text_that_is_wrong_is_told_once_and_what_is_in_force_again_clears_it() {
     let mut lab = Lab::new("a");
-    lab.look("b");
-    let text = lab.look("b").unwrap();
+    lab.process_read("b");
+    let text = lab.process_read("b").unwrap();
     lab.follower.reject(Some(text), "bad");
     assert_eq!(lab.error().as_deref(), Some("bad"));
-    assert_eq!((lab.look("b"), lab.look("b")), (None, None), "it is not loaded again");
-    assert_eq!((lab.look("a"), lab.error()), (None, None), "the text is the one in force");
+    assert_eq!((lab.process_read("b"), lab.process_read("b")), (None, None), "it is not loaded again");
+    assert_eq!((lab.process_read("a"), lab.error()), (None, None), "the text is the one in force");
 }
 
 #[test]
 fn a_signal_reads_again_what_did_not_change() {
     let mut lab = Lab::new("a");
-    lab.follower.is_asked = true;
-    assert_eq!((lab.look("a"), lab.look("a").as_deref()), (None, Some("a")));
-    assert_eq!((lab.look("a"), lab.look("a")), (None, None));
+    lab.follower.is_requested = true;
+    assert_eq!((lab.process_read("a"), lab.process_read("a").as_deref()), (None, Some("a")));
+    assert_eq!((lab.process_read("a"), lab.process_read("a")), (None, None));
     lab.follower.reject(Some("a".to_owned()), "a secret is gone");
-    lab.look("a");
+    lab.process_read("a");
     assert_eq!(lab.error().as_deref(), Some("a secret is gone"), "until the next load succeeds");
 }
 
 #[test]
 fn a_file_that_is_away_for_a_moment_is_no_error_and_one_that_stays_away_is() {
     let mut lab = Lab::new("a");
-    lab.look("a");
-    lab.away();
+    lab.process_read("a");
+    lab.fail_read();
     assert_eq!(lab.error(), None);
-    lab.look("a");
-    lab.away();
+    lab.process_read("a");
+    lab.fail_read();
     assert_eq!(lab.error(), None);
-    lab.away();
+    lab.fail_read();
     assert!(lab.error().unwrap().contains("is not a regular file"));
-    lab.look("");
-    assert!(lab.look("").is_some(), "an empty file is a changed file");
-    assert_eq!((lab.look("a"), lab.error()), (None, None));
+    lab.process_read("");
+    assert!(lab.process_read("").is_some(), "an empty file is a changed file");
+    assert_eq!((lab.process_read("a"), lab.error()), (None, None));
 }
 
 #[test]
@@ -102,6 +102,6 @@ fn a_configuration_that_is_no_file_or_too_long_is_refused() {
     assert!(matches!(read(dir.path()), Err(ReadError::NotRegular(_))));
     fs::write(&path, "a = 1").unwrap();
     assert_eq!(read(&path).unwrap(), "a = 1");
-    fs::File::create(&path).unwrap().set_len(LONGEST + 1).unwrap();
+    fs::File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
     assert!(matches!(read(&path), Err(ReadError::NotRegular(_))));
 }

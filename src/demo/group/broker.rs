@@ -10,7 +10,7 @@ use super::{
         scenario::{ASSIGNED_AFTER, CHANGES, Protocol, SETTLED_AFTER},
         tick::Tick,
     },
-    Group, Member, Owned, Part, SUBSCRIPTION_VERSION,
+    Fraction, Group, Member, OwnedPartitions, SUBSCRIPTION_VERSION,
 };
 use crate::{
     decode::{
@@ -34,13 +34,13 @@ impl Group {
         let time = tick.number + 20 * self.number;
         let count = self.members.len();
         // Members of a share group may own the same partitions, so they need not give any up.
-        let revokes = |member: &Member| member.part.is_some() && protocol != Protocol::Share;
+        let revokes = |member: &Member| member.fraction.is_some() && protocol != Protocol::Share;
         match time % CHANGES {
             0 => {
                 let wanted = fewest + usize::from((time / CHANGES).is_multiple_of(2));
-                let left = self.replace(wanted, tick.random);
+                let left = self.replace_members(wanted, tick.random);
                 let mut records = Records { protocol, group: self, tick };
-                left.iter().for_each(|member| records.gone(member));
+                left.iter().for_each(|member| records.delete_member(member));
                 self.members.iter().for_each(|member| records.member(member));
                 records.topics();
                 records.group();
@@ -53,7 +53,7 @@ impl Group {
                 records.target_epoch();
                 // A member gives a partition up before another member receives it.
                 for member in self.members.iter().filter(|member| revokes(member)) {
-                    records.current(member, 1, &vec![], &records.owned(member.part));
+                    records.current(member, 1, &vec![], &records.owned(member.fraction));
                 }
             }
             SETTLED_AFTER if self.epoch > 0 => {
@@ -67,7 +67,7 @@ impl Group {
                     records.current(member, 0, &records.owned(Some((index, count))), &vec![]);
                 }
                 let parts = self.members.iter_mut().enumerate();
-                parts.for_each(|(index, member)| member.part = Some((index, count)));
+                parts.for_each(|(index, member)| member.fraction = Some((index, count)));
             }
             _ => {}
         }
@@ -113,11 +113,11 @@ impl Value {
         self
     }
 
-    fn topics(self, owned: &Owned) -> Self {
+    fn topics(self, owned: &OwnedPartitions) -> Self {
         self.list(owned, |value, (topic, of)| value.field(topic_id(topic)).field(Array::of(of)))
     }
 
-    fn tasks(self, owned: &Owned) -> Self {
+    fn tasks(self, owned: &OwnedPartitions) -> Self {
         self.list(owned, |value, (_, of)| value.field(SUBTOPOLOGY).field(Array::of(of)))
     }
 }
@@ -130,7 +130,7 @@ struct Records<'a, 't> {
 }
 
 impl Records<'_, '_> {
-    fn put<'k>(&mut self, kind: i16, key: &impl Wire<'k>, value: Option<Value>) {
+    fn write_record<'k>(&mut self, kind: i16, key: &impl Wire<'k>, value: Option<Value>) {
         let mut bytes = vec![];
         write_key(kind, key, &mut bytes);
         self.tick.log(bytes, value.map(|value| value.0), None);
@@ -138,26 +138,26 @@ impl Records<'_, '_> {
 
     /// Writes a record of the group, with the record type of the group's protocol.
     fn of_group(&mut self, [consumer, share, streams]: [i16; 3], value: Value) {
-        let kind = self.one_of(consumer, share, streams);
-        self.put(kind, &GroupKey { group: self.group.spec.id }, Some(value.end()));
+        let kind = self.by_protocol(consumer, share, streams);
+        self.write_record(kind, &GroupKey { group: self.group.spec.id }, Some(value.end()));
     }
 
     /// Writes a record of a member, with the record type of the group's protocol.
     fn of_member(&mut self, [consumer, share, streams]: [i16; 3], member: &Member, value: Option<Value>) {
-        let kind = self.one_of(consumer, share, streams);
-        self.put(kind, &MemberKey { group: self.group.spec.id, member_id: &member.id }, value);
+        let kind = self.by_protocol(consumer, share, streams);
+        self.write_record(kind, &MemberKey { group: self.group.spec.id, member_id: &member.id }, value);
     }
 
-    fn one_of<T>(&self, consumer: T, share: T, streams: T) -> T {
+    fn by_protocol<T>(&self, consumer: T, share: T, streams: T) -> T {
         match self.protocol {
-            Protocol::Names | Protocol::Pattern(_) => consumer,
+            Protocol::TopicNames | Protocol::Pattern(_) => consumer,
             Protocol::Share => share,
             Protocol::Streams => streams,
         }
     }
 
-    fn owned(&self, part: Option<Part>) -> Owned {
-        self.group.portion(self.tick.topics, part)
+    fn owned(&self, fraction: Option<Fraction>) -> OwnedPartitions {
+        self.group.partitions_of(self.tick.topics, fraction)
     }
 
     fn group(&mut self) {
@@ -178,7 +178,7 @@ impl Records<'_, '_> {
         let names = self.group.spec.topics;
         let none = Array::<i32>::of(&[]);
         let value = match self.protocol {
-            Protocol::Names | Protocol::Pattern(_) => Value::new().list(&all, |value, (name, of)| {
+            Protocol::TopicNames | Protocol::Pattern(_) => Value::new().list(&all, |value, (name, of)| {
                 let count = i32::try_from(of.len()).unwrap_or(i32::MAX);
                 value.field(topic_id(name)).field(*name).field(count).field(none)
             }),
@@ -197,7 +197,7 @@ impl Records<'_, '_> {
         self.of_group([4, 15, 23], value);
         if let Protocol::Pattern(regular_expression) = self.protocol {
             let value = Value::new().field(Array::of(names)).field(58_i64).field(self.tick.at).end();
-            self.put(16, &RegexKey { group: self.group.spec.id, regular_expression }, Some(value));
+            self.write_record(16, &RegexKey { group: self.group.spec.id, regular_expression }, Some(value));
         }
     }
 
@@ -219,8 +219,8 @@ impl Records<'_, '_> {
                 .end()
                 .field(Array::<i32>::of(&[]))
                 .end(),
-            Protocol::Names | Protocol::Pattern(_) => {
-                let is_classic = self.protocol == Protocol::Names && member.number.is_multiple_of(3);
+            Protocol::TopicNames | Protocol::Pattern(_) => {
+                let is_classic = self.protocol == Protocol::TopicNames && member.number.is_multiple_of(3);
                 let (names, pattern) = match self.protocol {
                     Protocol::Pattern(pattern) => (&[][..], pattern),
                     _ => (names, ""),
@@ -234,10 +234,10 @@ impl Records<'_, '_> {
     }
 
     /// Writes the target assignment of a member.
-    fn target(&mut self, member: &Member, target: &Owned) {
+    fn target(&mut self, member: &Member, target: &OwnedPartitions) {
         let none = Array::<i32>::of(&[]);
         let value = match self.protocol {
-            Protocol::Names | Protocol::Pattern(_) | Protocol::Share => Value::new().topics(target),
+            Protocol::TopicNames | Protocol::Pattern(_) | Protocol::Share => Value::new().topics(target),
             Protocol::Streams => Value::new().tasks(target).field(none).field(none),
         };
         self.of_member([7, 13, 21], member, Some(value.end()));
@@ -250,11 +250,11 @@ impl Records<'_, '_> {
 
     /// Writes the current assignment of a member: its state as in record type 8 (0 stable, 1 must give up partitions, 2
     /// waits for partitions of others), the partitions it owns, and those it must give up.
-    fn current(&mut self, member: &Member, state: i8, owned: &Owned, revoked: &Owned) {
+    fn current(&mut self, member: &Member, state: i8, owned: &OwnedPartitions, revoked: &OwnedPartitions) {
         let none = Array::<i32>::of(&[]);
         let value = Value::new().field(member.epoch).field(member.previous);
         let value = match self.protocol {
-            Protocol::Names | Protocol::Pattern(_) => value.field(state).topics(owned).topics(revoked),
+            Protocol::TopicNames | Protocol::Pattern(_) => value.field(state).topics(owned).topics(revoked),
             Protocol::Share => value.field(0_i8).topics(owned),
             // States of streams members start at 1. Of active, standby and warm-up tasks, only active ones exist here.
             Protocol::Streams => {
@@ -266,7 +266,7 @@ impl Records<'_, '_> {
     }
 
     /// Deletes the records of a member that left: current assignment, target assignment and metadata.
-    fn gone(&mut self, member: &Member) {
+    fn delete_member(&mut self, member: &Member) {
         [[8, 14, 22], [7, 13, 21], [5, 10, 19]].into_iter().for_each(|kinds| self.of_member(kinds, member, None));
     }
 }

@@ -111,11 +111,11 @@ fn trailing_markers_have_no_age() {
 struct FixedStore(Vec<Millis>, Vec<(Millis, Option<Point>)>);
 
 impl HistoryStore for FixedStore {
-    fn read(&self, question: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
+    fn read(&self, request: SampleRequest) -> Result<Option<HistorySamples>, ReadError> {
         let (times, rows, reserved) = (self.0.iter().copied(), self.1.clone(), Reserved::default());
         let (group, topic) = ("g".into(), "orders".into());
         let key = ArchivedKey { group, topic, partition: 0, rows, valid_for: 3_600_000, reserved };
-        let times = times.filter(|at| question.times.contains(at)).collect();
+        let times = times.filter(|at| request.times.contains(at)).collect();
         Ok(Some(HistorySamples { times, keys: Box::new(std::iter::once(Ok(key))) }))
     }
 

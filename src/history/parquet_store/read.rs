@@ -155,9 +155,9 @@ pub(super) struct MergedKeys {
 }
 
 impl MergedKeys {
-    fn new(state: ReadState, store: Arc<dyn ObjectStore>, question: SampleRequest) -> Self {
+    fn new(state: ReadState, store: Arc<dyn ObjectStore>, request: SampleRequest) -> Self {
         let (cursors, heads, times) = Default::default();
-        Self { state, store, filter: Arc::new(ReadFilter(question)), cursors, heads, times, has_ended: false }
+        Self { state, store, filter: Arc::new(ReadFilter(request)), cursors, heads, times, has_ended: false }
     }
 
     /// Opens the files that can contain requested rows. Repeats if one of them was deleted before it was opened.
@@ -295,9 +295,9 @@ impl ParquetStore {
     ///
     /// # Errors
     /// The store cannot be listed, or the read ended early.
-    pub(super) fn read_keys(self: &Arc<Self>, question: SampleRequest) -> Result<HistorySamples, ParquetStoreError> {
-        let times = question.times.clone();
-        let mut keys = MergedKeys::new(self.read_state(&question, true)?, self.store()?, question);
+    pub(super) fn read_keys(self: &Arc<Self>, request: SampleRequest) -> Result<HistorySamples, ParquetStoreError> {
+        let times = request.times.clone();
+        let mut keys = MergedKeys::new(self.read_state(&request, true)?, self.store()?, request);
         keys.open_listed()?;
         keys.times.retain(|at| times.contains(at));
         Ok(HistorySamples { times: std::mem::take(&mut keys.times), keys: Box::new(keys) })
@@ -337,22 +337,22 @@ impl ParquetStore {
     ) -> Result<MergedKeys, ParquetStoreError> {
         let times = Millis::MIN..=Millis::MAX;
         let (groups, prefix, first) = Default::default();
-        let question = SampleRequest { source, times, groups, prefix, first, bounds };
-        let mut keys = MergedKeys::new(self.read_state(&question, false)?, Arc::clone(store), question);
+        let request = SampleRequest { source, times, groups, prefix, first, bounds };
+        let mut keys = MergedKeys::new(self.read_state(&request, false)?, Arc::clone(store), request);
         keys.open(files)?;
         Ok(keys)
     }
 
     fn read_state(
         self: &Arc<Self>,
-        question: &SampleRequest,
+        request: &SampleRequest,
         reports_status: bool,
     ) -> Result<ReadState, ParquetStoreError> {
         Ok(ReadState {
             history_store: Arc::clone(self),
-            source: question.source.clone(),
+            source: request.source.clone(),
             handle: self.runtime()?.handle().clone(),
-            bounds: question.bounds.clone(),
+            bounds: request.bounds.clone(),
             reports_status,
             failed: None,
             is_outdated: false,

@@ -56,23 +56,26 @@ fn tidy(history_store: &Arc<ParquetStore>, now: Millis) -> Result<(), ParquetSto
 }
 
 /// Returns the samples of a store that does not fail.
-fn ask(history_store: &Arc<ParquetStore>, question: SampleRequest) -> (Vec<Millis>, impl Iterator<Item = ArchivedKey>) {
-    let older = history_store.read(question).unwrap().unwrap();
-    (older.times, older.keys.map(Result::unwrap))
+fn read_samples(
+    history_store: &Arc<ParquetStore>,
+    request: SampleRequest,
+) -> (Vec<Millis>, impl Iterator<Item = ArchivedKey>) {
+    let stored = history_store.read(request).unwrap().unwrap();
+    (stored.times, stored.keys.map(Result::unwrap))
 }
 
 fn compact(history_store: &Arc<ParquetStore>, now: Millis) {
     tidy(history_store, now).unwrap();
 }
 
-fn question(times: std::ops::RangeInclusive<Millis>) -> SampleRequest {
+fn request(times: std::ops::RangeInclusive<Millis>) -> SampleRequest {
     let (groups, prefix, first, bounds) = Default::default();
     SampleRequest { source: source(), times, groups, prefix, first, bounds }
 }
 
 /// Returns the committed offsets of all keys at the times that were found.
-fn read(history_store: &Arc<ParquetStore>, question: SampleRequest) -> Vec<(String, i32, Vec<Option<i64>>)> {
-    let (times, keys) = ask(history_store, question);
+fn read(history_store: &Arc<ParquetStore>, request: SampleRequest) -> Vec<(String, i32, Vec<Option<i64>>)> {
+    let (times, keys) = read_samples(history_store, request);
     let keys = keys.map(|key| {
         let values = times.iter().map(|at| key.at(*at).map(|point| point.committed_offset)).collect();
         (key.group.to_string(), key.partition, values)
@@ -100,7 +103,7 @@ fn files(folder: &FilePath) -> Vec<String> {
 
 /// Returns all rows of the store.
 fn all_rows(history_store: &Arc<ParquetStore>) -> Vec<Row> {
-    ask(history_store, question(0..=Millis::MAX)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect()
+    read_samples(history_store, request(0..=Millis::MAX)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect()
 }
 
 /// Copies the files of a folder, except one.
@@ -122,7 +125,7 @@ fn written_rows_hold_until_the_next_row() {
     store(&history_store, &[row("b", 0, at(1), Some(7))]);
     store(&history_store, &[row("b", 0, at(2), Some(8)), row("b", 1, at(2), None)]);
     assert_eq!(files(dir.path())[0], format!("cluster=c/date=2026-01-01/{0}-{0}.parquet", at(0)));
-    let all = read(&history_store, question(at(0)..=at(2)));
+    let all = read(&history_store, request(at(0)..=at(2)));
     let expected = [
         ("a".to_owned(), 0, vec![Some(1), Some(1), Some(1)]),
         ("b".to_owned(), 0, vec![Some(5), Some(7), Some(8)]),
@@ -130,15 +133,12 @@ fn written_rows_hold_until_the_next_row() {
     ];
     assert_eq!(all, expected);
     // The row of the minute before holds.
-    assert_eq!(read(&history_store, question(at(1)..=at(1)))[0], ("a".to_owned(), 0, vec![Some(1)]));
+    assert_eq!(read(&history_store, request(at(1)..=at(1)))[0], ("a".to_owned(), 0, vec![Some(1)]));
     let of = |groups: &[&str]| Some(groups.iter().map(|group| (*group).to_owned()).collect());
-    let one = read(&history_store, SampleRequest { groups: of(&["a", "x"]), ..question(at(0)..=at(2)) });
+    let one = read(&history_store, SampleRequest { groups: of(&["a", "x"]), ..request(at(0)..=at(2)) });
     assert_eq!(one, expected[..1]);
-    assert_eq!(
-        read(&history_store, SampleRequest { prefix: "b".to_owned(), ..question(at(0)..=at(2)) }),
-        expected[1..]
-    );
-    assert!(read(&history_store, question(at(600)..=at(601))).is_empty(), "no row holds for hours");
+    assert_eq!(read(&history_store, SampleRequest { prefix: "b".to_owned(), ..request(at(0)..=at(2)) }), expected[1..]);
+    assert!(read(&history_store, request(at(600)..=at(601))).is_empty(), "no row holds for hours");
 }
 
 #[test]
@@ -154,12 +154,13 @@ fn every_group_of_a_large_file_is_found() {
     store(&history_store, &rows);
     for group in (0..350).step_by(23).chain([174, 175, 349]) {
         let groups = Some(vec![id(group)]);
-        let (_, keys) = ask(&history_store, SampleRequest { groups, ..question(START..=START + 6 * HOUR) });
+        let (_, keys) = read_samples(&history_store, SampleRequest { groups, ..request(START..=START + 6 * HOUR) });
         let found: Vec<_> = keys.map(|key| (key.group.to_string(), key.rows.len())).collect();
         assert_eq!(found, [(id(group), 200)]);
     }
-    let from =
-        |first: String| ask(&history_store, SampleRequest { first, ..question(START..=START + 6 * HOUR) }).1.count();
+    let from = |first: String| {
+        read_samples(&history_store, SampleRequest { first, ..request(START..=START + 6 * HOUR) }).1.count()
+    };
     assert_eq!([from(id(175)), from(id(0)), from("y".to_owned())], [350, 175, 0]);
 }
 
@@ -171,13 +172,13 @@ fn merging_the_files_of_an_hour_keeps_their_rows() {
         let at = START + minute * 60_000;
         store(&history_store, &[row("a", 0, at, Some(minute)), row("b", 3, at, Some(2 * minute))]);
     }
-    let before = read(&history_store, question(START..=START + 2 * HOUR));
+    let before = read(&history_store, request(START..=START + 2 * HOUR));
     compact(&history_store, START + HOUR + HOUR / 2);
     assert_eq!(files(dir.path()).len(), 91, "current readers still find the parts");
-    assert_eq!(read(&history_store, question(START..=START + 2 * HOUR)), before);
+    assert_eq!(read(&history_store, request(START..=START + 2 * HOUR)), before);
     compact(&history_store, START + HOUR + HOUR / 2);
     assert_eq!(files(dir.path()).len(), 31, "one file for the hour that is over, thirty for the next");
-    assert_eq!(read(&history_store, question(START..=START + 2 * HOUR)), before);
+    assert_eq!(read(&history_store, request(START..=START + 2 * HOUR)), before);
     assert_eq!(before[0].2.len(), 90);
 }
 
@@ -192,7 +193,7 @@ fn merging_the_files_of_a_day_keeps_unreadable_files() {
     }
     let bad = format!("cluster=c/date=2026-01-01/{0}-{0}.parquet", START + 5 * HOUR + HOUR / 4);
     fs::write(dir.path().join(&bad), "PAR1").unwrap();
-    let all = || read(&history_store, question(START..=START + 60 * HOUR));
+    let all = || read(&history_store, request(START..=START + 60 * HOUR));
     let before = all();
     assert!(history_store.status().skipped.contains_key(&bad));
     for _ in 0..3 {
@@ -211,21 +212,21 @@ fn a_read_starts_at_the_requested_group_and_ends_when_cancelled() {
     let dir = TempDir::new().unwrap();
     let history_store = history_store(dir.path());
     store(&history_store, &["a", "b", "c"].map(|group| row(group, 0, START, Some(1))));
-    let groups = |question: SampleRequest| -> Vec<String> {
-        ask(&history_store, question).1.map(|key| key.group.to_string()).collect()
+    let groups = |request: SampleRequest| -> Vec<String> {
+        read_samples(&history_store, request).1.map(|key| key.group.to_string()).collect()
     };
-    assert_eq!(groups(SampleRequest { first: "b".to_owned(), ..question(START..=START) }), ["b", "c"]);
+    assert_eq!(groups(SampleRequest { first: "b".to_owned(), ..request(START..=START) }), ["b", "c"]);
     let gone = CancellationToken::new();
     let bounds = Bounds { cancel: CancelHandle::with_token(gone.clone()), budget: None };
-    let mut older =
-        history_store.read(SampleRequest { bounds: bounds.clone(), ..question(START..=START) }).unwrap().unwrap();
-    assert_eq!(older.times, [START]);
+    let mut stored =
+        history_store.read(SampleRequest { bounds: bounds.clone(), ..request(START..=START) }).unwrap().unwrap();
+    assert_eq!(stored.times, [START]);
     gone.cancel();
-    let next = older.keys.next().unwrap();
+    let next = stored.keys.next().unwrap();
     assert_eq!(next.map(drop), Err(ReadError::Stopped));
-    assert!(older.keys.next().is_none());
+    assert!(stored.keys.next().is_none());
     assert!(bounds.check().is_err());
-    let stopped = history_store.read(SampleRequest { bounds, ..question(START..=START) });
+    let stopped = history_store.read(SampleRequest { bounds, ..request(START..=START) });
     assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
     assert!(Bounds::default().check().is_ok());
 }
@@ -239,7 +240,7 @@ fn a_crash_between_merging_and_deleting_duplicates_no_row() {
     store(&history_store, &rows);
     assert_eq!(files(dir.path()).len(), 4);
     assert_eq!(
-        read(&history_store, question(START..=START + HOUR)),
+        read(&history_store, request(START..=START + HOUR)),
         [("a".to_owned(), 0, vec![Some(0), Some(1), Some(2)])]
     );
     compact(&history_store, START);
@@ -279,7 +280,7 @@ fn corrupt_and_foreign_files_are_skipped_and_named() {
     .unwrap();
     foreign.flush().unwrap();
     named.push(bad(START + 5, &foreign.into_inner().unwrap()));
-    assert_eq!(read(&history_store, question(START..=START + 10))[0].2[0], Some(1));
+    assert_eq!(read(&history_store, request(START..=START + 10))[0].2[0], Some(1));
     let skipped = history_store.status().skipped;
     for name in named {
         assert!(skipped.keys().any(|file| file.ends_with(&name)), "{name}: {skipped:?}");
@@ -292,7 +293,7 @@ fn an_unwritable_folder_is_reported() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let history_store = history_store(&file.join("folder"));
-    assert!(history_store.read(question(0..=1)).unwrap().is_none());
+    assert!(history_store.read(request(0..=1)).unwrap().is_none());
     let status = history_store.status();
     assert_eq!(status.failures, 1);
     assert!(status.last_error.unwrap().contains("folder"));
@@ -346,7 +347,7 @@ proptest! {
         let history_store = history_store(dir.path());
         store(&history_store, &rows);
         let mut read = vec![];
-        for key in ask(&history_store, question(START..=START + 10)).1 {
+        for key in read_samples(&history_store, request(START..=START + 10)).1 {
             read.extend(Row::of(&key));
         }
         prop_assert_eq!(read, rows);
@@ -370,7 +371,7 @@ proptest! {
             // One more sample, so that no two files have the same name.
             store_with(&history_store, rows, rows.iter().map(|row| row.at).chain([START - number]).collect());
         }
-        let found: Vec<Row> = ask(&history_store, question(START..=START + 10)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect();
+        let found: Vec<Row> = read_samples(&history_store, request(START..=START + 10)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect();
         prop_assert_eq!(found, rows);
         prop_assert_eq!(history_store.status().unreadable, 0);
     }
@@ -395,9 +396,9 @@ fn a_read_of_the_store_exceeds_its_budget_or_releases_all_of_it() {
     let read = |bytes: usize| -> std::result::Result<(usize, usize), ReadError> {
         let budget = Arc::new(FixedBudget::new(bytes));
         let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
-        let older = history_store.read(SampleRequest { bounds, ..question(START..=START + HOUR) })?.unwrap();
+        let stored = history_store.read(SampleRequest { bounds, ..request(START..=START + HOUR) })?.unwrap();
         let (mut keys, mut most) = (0, 0);
-        for key in older.keys {
+        for key in stored.keys {
             key?;
             (keys, most) = (keys + 1, most.max(budget.used()));
         }

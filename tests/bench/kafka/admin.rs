@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::asked::Clients;
 use super::broker::{Broker, Release};
+use super::calls::Clients;
 use super::fill::{self, Load};
 use super::partitions::number;
 use super::served::Served;
@@ -52,11 +52,11 @@ pub(crate) fn run(report: &mut Report, load: &Load) {
     };
     wait_for("the coordinators to load", LIMIT, has_loaded);
     let of = |what: &str| format!("{}: {what}", load.name);
-    let (mut ours, mut beside) = (vec![], vec![]);
+    let (mut ours, mut reference) = (vec![], vec![]);
     let (mut our_broker, mut its_broker, mut server, mut calls) = (vec![], vec![], vec![], vec![]);
     for _ in 0..report.few_rounds() {
         let before = broker_cpu(&mut broker);
-        beside.push(plain_loop(&broker)["seconds"].as_f64().unwrap());
+        reference.push(plain_loop(&broker)["seconds"].as_f64().unwrap());
         its_broker.push(broker_cpu(&mut broker) - before);
         let before = broker_cpu(&mut broker);
         let served = Served::start(&servers, &[MODE, LIFTED]);
@@ -66,7 +66,7 @@ pub(crate) fn run(report: &mut Report, load: &Load) {
         ours.push(read_seconds(&served));
         served.stop();
     }
-    report.pair(&of("round of all groups vs a loop"), "s", &mut ours, &mut beside, Goal::AtMost(1.1));
+    report.pair(&of("round of all groups vs a loop"), "s", &mut ours, &mut reference, Goal::AtMost(1.1));
     report.pair(&of("CPU of the broker, start to ready"), "s", &mut our_broker, &mut its_broker, Goal::None);
     report.limit(&of("CPU of the server, start to ready"), "s", middle(&mut server), Goal::None);
     report.limit(&of("requests to coordinators until ready"), "", middle(&mut calls), Goal::None);

@@ -17,8 +17,8 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
-use super::asked::{Clients, nothing};
 use super::broker::Broker;
+use super::calls::{Clients, nothing};
 use super::fill::{Counting, LOG_PARTITIONS, Load, OFFSETS, client, commit_of};
 use super::floor;
 use super::now;
@@ -171,9 +171,9 @@ impl<'a> Trial<'a> {
         [consumed, watched].iter().for_each(|seen| seen.took.lock().unwrap().clear());
         thread::sleep(FOR);
         for (name, part, goal) in [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::AtMost(1.5))] {
-            let [ours, beside] =
+            let [ours, reference] =
                 [watched, consumed].map(|seen| quantile(&mut seen.took.lock().unwrap(), part).as_secs_f64());
-            report.row(&format!("{what}, {name}"), "s", ours, beside, ours / beside, goal);
+            report.row(&format!("{what}, {name}"), "s", ours, reference, ours / reference, goal);
         }
     }
 }
@@ -211,9 +211,9 @@ fn latest(report: &mut Report, load: &Load, servers: &str, clients: &Clients) {
         ("LATEST Query with a commit in flight, p99", 0.99, 2.0, true, &query),
         ("LATEST of all groups, p50", 0.5, 2.0, false, &all),
     ] {
-        let (mut took, mut beside, mut carried) = (vec![], vec![], vec![]);
+        let (mut took, mut reference, mut carried) = (vec![], vec![], vec![]);
         for round in 0..CALLS {
-            for (run, times) in [(ours, &mut took), (&ask, &mut beside), (&carry, &mut carried)] {
+            for (run, times) in [(ours, &mut took), (&ask, &mut reference), (&carry, &mut carried)] {
                 if commits {
                     commit(round);
                 }
@@ -222,11 +222,11 @@ fn latest(report: &mut Report, load: &Load, servers: &str, clients: &Clients) {
                 times.push(started.elapsed());
             }
         }
-        let times = [&mut took, &mut beside, &mut carried];
-        let [ours, beside, carried] = times.map(|times| quantile(times, part).as_secs_f64());
+        let times = [&mut took, &mut reference, &mut carried];
+        let [ours, reference, carried] = times.map(|times| quantile(times, part).as_secs_f64());
         let what = format!("{}: {what}, vs one ListOffsets", load.name);
-        report.row(&what, "s", ours, beside, ours / beside, Goal::AtMost(goal));
-        let least = beside + carried;
+        report.row(&what, "s", ours, reference, ours / reference, Goal::AtMost(goal));
+        let least = reference + carried;
         report.row(&format!("{what} and an empty RPC"), "s", ours, least, ours / least, Goal::None);
     }
 }

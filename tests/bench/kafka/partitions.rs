@@ -9,7 +9,7 @@ use offsetd::rpc::proto::sql_response::Message;
 use offsetd::rpc::proto::{SqlFormat, SqlRequest};
 use serde_json::Value;
 
-use super::asked::Clients;
+use super::calls::Clients;
 use super::served::Served;
 use crate::measure::{Goal, Report};
 
@@ -46,8 +46,8 @@ pub(crate) fn run(report: &mut Report) {
     let alone = oldest(&clients);
     kafka.mock().unwrap().broker_down(BROKERS).unwrap();
     sleep(Duration::from_secs(3));
-    let beside = oldest(&clients);
-    let late = (beside - alone) * 1e3;
+    let reference = oldest(&clients);
+    let late = (reference - alone) * 1e3;
     report.limit("100,000 partitions: added delay with a dead broker", "ms", late, Goal::AtMost(100.0));
     served.stop();
 }

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Keys, RUN, deletion, empty, engine, event, names, rows};
 use crate::kafka::used::Used;
-use crate::made;
 use crate::measure::{Goal, Report, middle, quantile};
+use crate::synthetic;
 
 const MIB: f64 = 1024.0 * 1024.0;
 const FOR: Duration = Duration::from_secs(3);
@@ -66,7 +66,7 @@ fn scans(report: &mut Report) {
     };
     let names = ["writer during scans vs alone", "writer during scans vs during scans of another store"];
     let (own, other) = (|stop: &AtomicBool| scan(&store, stop), |stop: &AtomicBool| scan(&other_store, stop));
-    writer_beside(report, names, (&shard, &keys), &own, &other);
+    compare_writer(report, names, (&shard, &keys), &own, &other);
 }
 
 /// Work that runs until the flag is set.
@@ -74,14 +74,14 @@ type Until<'a> = &'a (dyn Fn(&AtomicBool) + Sync);
 
 /// Measures a writer's speed next to readers of its store, compared with its speed alone and next to readers of another
 /// store.
-fn writer_beside(
+fn compare_writer(
     report: &mut Report,
     names: [&str; 2],
     (shard, keys): (&ShardWriter, &Keys),
     readers: Until<'_>,
     others: Until<'_>,
 ) {
-    let beside = |readers: Until<'_>| {
+    let reference = |readers: Until<'_>| {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| readers(&stop));
@@ -93,11 +93,11 @@ fn writer_beside(
     let (mut alone, mut read, mut apart) = (vec![], vec![], vec![]);
     for _ in 0..report.few_rounds() {
         alone.push(apply_rate(shard, keys));
-        apart.push(beside(others));
-        read.push(beside(readers));
+        apart.push(reference(others));
+        read.push(reference(readers));
     }
-    for (name, beside) in names.into_iter().zip([&mut alone, &mut apart]) {
-        report.pair(name, "1/s", &mut read, beside, Goal::AtLeast(0.8));
+    for (name, reference) in names.into_iter().zip([&mut alone, &mut apart]) {
+        report.pair(name, "1/s", &mut read, reference, Goal::AtLeast(0.8));
     }
 }
 
@@ -123,14 +123,14 @@ fn one_group(report: &mut Report) {
     let (other_store, other_shard) = empty();
     for (store, shard) in [(&store, &shard), (&other_store, &other_shard)] {
         keys.commit(shard, 0);
-        made::ends(&store.clusters()[0], &[("orders".to_owned(), KEYS)], |_, _| 1 << 40, &store.clock);
+        synthetic::ends(&store.clusters()[0], &[("orders".to_owned(), KEYS)], |_, _| 1 << 40, &store.clock);
     }
-    let (asker, other) = (Asker::new(&store, &keys), Asker::new(&other_store, &keys));
+    let (client, other) = (QueryClient::new(&store, &keys), QueryClient::new(&other_store, &keys));
     let of = |what: &str| format!("one group of 100,000 keys, {QUERIES_PER_SECOND} Query/s: {what}");
     let names = [of("commits vs alone"), of("commits vs during Query of another store")];
-    let (own, others) = (|stop: &AtomicBool| asker.ask(stop), |stop: &AtomicBool| other.ask(stop));
-    writer_beside(report, names.each_ref().map(String::as_str), (&shard, &keys), &own, &others);
-    let (mut runs, mut pins) = beside_queries(&shard, &keys, &asker);
+    let (own, others) = (|stop: &AtomicBool| client.ask(stop), |stop: &AtomicBool| other.ask(stop));
+    compare_writer(report, names.each_ref().map(String::as_str), (&shard, &keys), &own, &others);
+    let (mut runs, mut pins) = during_queries(&shard, &keys, &client);
     let micros = |took: &mut [Duration]| quantile(took, 0.99).as_secs_f64() * 1e6;
     let what = of(&format!("a batch of commits at {COMMITS_PER_SECOND}/s with its wait, p99"));
     report.limit(&what, "µs", micros(&mut runs), Goal::AtMost(200.0));
@@ -138,14 +138,14 @@ fn one_group(report: &mut Report) {
 }
 
 /// A client that queries keys of one group.
-struct Asker<'a> {
+struct QueryClient<'a> {
     service: Service,
     keys: &'a Keys,
 }
 
-impl<'a> Asker<'a> {
+impl<'a> QueryClient<'a> {
     fn new(store: &Arc<Store>, keys: &'a Keys) -> Self {
-        let (config, engine) = (made::config(), Arc::new(engine(store, 1)));
+        let (config, engine) = (synthetic::config(), Arc::new(engine(store, 1)));
         let service = Service::new(engine, config.server, config.history.step, CancellationToken::new());
         Self { service, keys }
     }
@@ -165,12 +165,12 @@ impl<'a> Asker<'a> {
 }
 
 /// Returns the durations of batches of commits and of pins, during queries.
-fn beside_queries(shard: &ShardWriter, keys: &Keys, asker: &Asker<'_>) -> (Vec<Duration>, Vec<Duration>) {
+fn during_queries(shard: &ShardWriter, keys: &Keys, client: &QueryClient<'_>) -> (Vec<Duration>, Vec<Duration>) {
     /// Number of commits in a batch.
     const TOGETHER: usize = 20;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| asker.ask(&stop));
+        scope.spawn(|| client.ask(&stop));
         let writer = scope.spawn(|| {
             paced(COMMITS_PER_SECOND / TOGETHER as u64, &stop, |number| {
                 let first = usize::try_from(number).unwrap() * TOGETHER;

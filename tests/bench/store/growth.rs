@@ -43,9 +43,9 @@ pub(crate) fn run(report: &mut Report) {
     });
     for (at, (what, unit)) in WHAT.into_iter().enumerate() {
         for (size, of_size) in SIZES.iter().zip(&costs).skip(1) {
-            let (ours, beside) = (of_size[at], costs[0][at]);
+            let (ours, reference) = (of_size[at], costs[0][at]);
             let what = format!("growth: {what}, {size} x {} keys vs 1 x", GROUPS * PARTITIONS);
-            report.row(&what, unit, ours, beside, ours / beside, FLAT);
+            report.row(&what, unit, ours, reference, ours / reference, FLAT);
         }
     }
 }

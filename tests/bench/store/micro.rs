@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
 use super::{Keys, empty, engine, event, rows};
-use crate::made;
 use crate::measure::Report;
 use crate::recorded::{self, records};
+use crate::synthetic;
 
 const GROUPS: usize = 1000;
 const PARTITIONS: usize = 100;
@@ -97,7 +97,7 @@ fn reading(report: &mut Report) {
     let keys = Keys::new(GROUPS, PARTITIONS);
     let (store, shard) = empty();
     keys.commit(&shard, 0);
-    made::ends(&store.clusters()[0], &[("orders".to_owned(), PARTITIONS)], |_, _| 1 << 40, &store.clock);
+    synthetic::ends(&store.clusters()[0], &[("orders".to_owned(), PARTITIONS)], |_, _| 1 << 40, &store.clock);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let sql = Arc::new(engine(&store, 1));
     for table in ["offsets", "lag"] {
@@ -105,7 +105,7 @@ fn reading(report: &mut Report) {
         let scan = || assert_eq!(rows(&runtime, &sql, &statement), keys.len());
         report.each(&format!("a row of {table}, all columns, to Arrow"), keys.len(), scan);
     }
-    let config = made::config();
+    let config = synthetic::config();
     let service = Service::new(sql, config.server, config.history.step, CancellationToken::new());
     calls(report, &runtime, &service, &keys);
 }

@@ -50,12 +50,12 @@ impl Secured {
         Self::begin(false, more)
     }
 
-    fn begin(wants_tokens: bool, more: &str) -> Self {
+    fn begin(requires_tokens: bool, more: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let path = |name: &str| dir.path().join(name);
         show(dir.path(), "server");
         fs::write(path("tokens"), TOKEN).unwrap();
-        let tokens = if wants_tokens { path("tokens").display().to_string() } else { String::new() };
+        let tokens = if requires_tokens { path("tokens").display().to_string() } else { String::new() };
         // The brokers are never reached; the configuration only needs a cluster.
         let text = format!(
             "[server.auth]\ntokens_file = '{}'\n[server.tls]\ncert = '{}'\nkey = '{}'\n{more}\n\

@@ -19,12 +19,12 @@ struct Counting;
 static COUNTING: Counting = Counting;
 
 thread_local! {
-    static ASKED: Cell<usize> = const { Cell::new(0) };
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count(size: usize) {
     // The counter is gone while its thread ends.
-    let _ = ASKED.try_with(|asked| asked.set(asked.get() + size));
+    let _ = ALLOCATED.try_with(|allocated| allocated.set(allocated.get() + size));
 }
 
 // SAFETY: all calls are forwarded to the system's allocator; counting only touches a thread-local integer.
@@ -44,10 +44,10 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Returns the bytes that this thread requests during `work`, freed or not.
-pub(crate) fn asked<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let before = ASKED.get();
+pub(crate) fn allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = ALLOCATED.get();
     let result = work();
-    (result, ASKED.get() - before)
+    (result, ALLOCATED.get() - before)
 }
 
 /// Bytes for the path in an error, however long the record is.
@@ -55,14 +55,14 @@ pub(super) const PATH: usize = 1024;
 
 /// Decodes a record and asserts that only the path of an error is allocated.
 pub(super) fn decode_frugally<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Option<Record<'a>> {
-    let (decoded, asked) = asked(|| decode(Some(key), value));
+    let (decoded, allocated) = allocated(|| decode(Some(key), value));
     match decoded {
         Ok(record) => {
-            assert_eq!(asked, 0, "{record:?}");
+            assert_eq!(allocated, 0, "{record:?}");
             Some(record)
         }
         Err(error) => {
-            assert!(asked <= PATH, "{asked} bytes for {error}");
+            assert!(allocated <= PATH, "{allocated} bytes for {error}");
             assert!(error.at() <= key.len().max(value.map_or(0, <[u8]>::len)), "{error}");
             assert!(error.field().starts_with("key") || error.field().starts_with("value"), "{error}");
             None
@@ -72,9 +72,9 @@ pub(super) fn decode_frugally<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Opt
 
 /// Writes a record as JSON and asserts that the memory is bounded by the size of the record.
 pub(super) fn json_frugally(record: &Record<'_>, size: usize) {
-    let (written, asked) = asked(|| serde_json::to_writer(io::sink(), record));
+    let (written, allocated) = allocated(|| serde_json::to_writer(io::sink(), record));
     written.unwrap();
-    assert!(asked <= 4 * size + PATH, "{asked} bytes for a record of {size}");
+    assert!(allocated <= 4 * size + PATH, "{allocated} bytes for a record of {size}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ const GROUPS: &str = "SELECT group_id, kind, state, members, topics, partitions,
     WHERE kind IN ('classic', 'consumer', 'simple') ORDER BY 1";
 const MEMBERS: &str = "SELECT group_id, member_id, client_id, client_host FROM members ORDER BY 1, 2";
 /// Columns that the Admin API does not return, by table: they are NULL, as their comments in `columns` state.
-const UNTOLD: [(&str, &[&str]); 3] = [
+const NULL_COLUMNS: [(&str, &[&str]); 3] = [
     ("offsets", &["committed_at", "expires_at", "topic_id", "log_partition", "log_offset"]),
     ("groups", &["epoch", "leader_member_id", "last_committed_at"]),
     (
@@ -152,7 +152,7 @@ fn the_admin_api_tells_what_the_log_tells(release: Release) {
 }
 
 fn what_is_not_told_is_null_and_said(server: &Server) {
-    for (table, columns) in UNTOLD {
+    for (table, columns) in NULL_COLUMNS {
         let counts: Vec<String> = columns.iter().map(|column| format!("count({column}) AS {column}")).collect();
         let told = server.sql(&format!("SELECT {} FROM {table}", counts.join(", "))).remove(0);
         assert!(told.as_object().unwrap().values().all(|count| count == 0), "{table}: {told}");
@@ -306,7 +306,7 @@ fn what_fails_is_told_with_the_reason_and_rows_stay() {
     // A broker that stops answering.
     let proxy = Proxy::new();
     let (broker, address) = Broker::started_behind(Release::of("4.1"), &proxy.address());
-    proxy.lead_to(&broker.bootstrap_servers());
+    proxy.set_target(&broker.bootstrap_servers());
     let mut driver = Driver::at(broker.release, &address);
     driver.topic("orders", 1, 10);
     driver.alter("g", "orders", 0, 3, "");
@@ -315,7 +315,7 @@ fn what_fails_is_told_with_the_reason_and_rows_stay() {
     server.wait_ready();
     let rows = server.sql(OFFSETS);
     assert_eq!(rows.len(), 1);
-    proxy.stand_still();
+    proxy.pause();
     wait_for("the cluster to be unreachable", LIMIT, || {
         is(&server, "SELECT reachable FROM clusters", json!([{"reachable": false}]))
     });
@@ -326,7 +326,7 @@ fn what_fails_is_told_with_the_reason_and_rows_stay() {
     });
     assert_eq!(server.sql(OFFSETS), rows, "the rows stay");
     driver.alter("g", "orders", 0, 4, "");
-    proxy.go_on();
+    proxy.resume();
     let state = "SELECT committed_offset, reachable, last_error FROM offsets JOIN clusters USING (cluster)";
     let healthy = json!([{"committed_offset": 4, "reachable": true, "last_error": null}]);
     wait_for("the cluster to answer", LIMIT, || is(&server, state, healthy.clone()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::driver::{Driver, rows};
-use super::facts::{self, Facts, Look, Row, integer};
+use super::facts::{self, Conditions, Facts, Row, integer};
 use crate::process::wait_for;
 use crate::server::Server;
 
@@ -23,8 +23,8 @@ struct Comparison {
 
 /// Asserts that a server that has just become ready is equal, without a retry. Nothing may be changing.
 pub(crate) fn equal_once_ready(label: &str, driver: &mut Driver, server: &Server) {
-    let look = Look { at_rest: true, just_loaded: true };
-    let found = observe(driver, server, look).unwrap_or_else(|e| panic!("{label}: {e}"));
+    let conditions = Conditions { at_rest: true, just_loaded: true };
+    let found = observe(driver, server, conditions).unwrap_or_else(|e| panic!("{label}: {e}"));
     found.report(label);
     assert_eq!(found.moved, 0, "{label}: Kafka was not at rest");
     found.assert_equal(label);
@@ -32,9 +32,9 @@ pub(crate) fn equal_once_ready(label: &str, driver: &mut Driver, server: &Server
 
 /// Waits until all rows are equal, after all changes have ended.
 pub(crate) fn equal_at_rest(label: &str, driver: &mut Driver, server: &Server) {
-    let look = Look { at_rest: true, just_loaded: false };
+    let conditions = Conditions { at_rest: true, just_loaded: false };
     let found = wait_for(&format!("{label}: equal rows"), LIMIT, || {
-        let found = observe(driver, server, look)?;
+        let found = observe(driver, server, conditions)?;
         match (found.moved, found.differences.as_slice()) {
             (0, []) => Ok(found),
             (0, differences) => Err(listing(differences)),
@@ -47,22 +47,22 @@ pub(crate) fn equal_at_rest(label: &str, driver: &mut Driver, server: &Server) {
 /// Asserts in several rounds that every value lies between AdminClient's values before and after, while changes are
 /// made.
 pub(crate) fn between_while_moving(label: &str, driver: &mut Driver, server: &Server) {
-    let look = Look { at_rest: false, just_loaded: false };
+    let conditions = Conditions { at_rest: false, just_loaded: false };
     for round in 1..=5 {
         let label = format!("{label}, round {round}");
-        let found = observe(driver, server, look).unwrap_or_else(|e| panic!("{label}: {e}"));
+        let found = observe(driver, server, conditions).unwrap_or_else(|e| panic!("{label}: {e}"));
         found.report(&label);
         assert!(found.moved > 0, "{label}: nothing moved");
         found.assert_equal(&label);
     }
 }
 
-fn observe(driver: &mut Driver, server: &Server, look: Look) -> Result<Comparison, String> {
+fn observe(driver: &mut Driver, server: &Server, conditions: Conditions) -> Result<Comparison, String> {
     let before = driver.state()?;
     wait_for("offsetd to have read what Kafka showed", LIMIT, || has_read(server, &before));
-    let mut got = facts::of_server(server, look)?;
+    let mut got = facts::of_server(server, conditions)?;
     let after = driver.state()?;
-    let (mut low, mut high) = (facts::of_admin(&before, look), facts::of_admin(&after, look));
+    let (mut low, mut high) = (facts::of_admin(&before, conditions), facts::of_admin(&after, conditions));
     for facts in [&mut low, &mut got, &mut high] {
         facts::prune(facts);
     }

@@ -12,7 +12,7 @@ pub(crate) type Facts = BTreeMap<(&'static str, Vec<String>), Row>;
 
 /// The circumstances of a comparison, which decide what can be compared.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
+pub(crate) struct Conditions {
     /// Whether nothing changes, so that sums over rows can be compared, too.
     pub(crate) at_rest: bool,
     /// Whether the server has just been started, so that rarely refreshed columns are recent.
@@ -45,7 +45,7 @@ const TABLES: [Table; 7] = [
 ];
 
 /// Returns the facts of the driver's `state`.
-pub(crate) fn of_admin(state: &Value, look: Look) -> Facts {
+pub(crate) fn of_admin(state: &Value, conditions: Conditions) -> Facts {
     let mut facts = Facts::new();
     let partitions: BTreeMap<_, _> =
         rows(state, "partitions").iter().map(|p| (key(p, &["topic", "partition"]), p)).collect();
@@ -61,7 +61,7 @@ pub(crate) fn of_admin(state: &Value, look: Look) -> Facts {
         group_of_admin(group, lag, &mut facts);
     }
     for ((table, _), row) in &mut facts {
-        fit(table, row, look);
+        fit(table, row, conditions);
     }
     facts
 }
@@ -120,13 +120,13 @@ fn group_of_admin(group: &Value, lag: Option<i64>, facts: &mut Facts) {
 ///
 /// # Errors
 /// The server's error message.
-pub(crate) fn of_server(server: &Server, look: Look) -> Result<Facts, String> {
+pub(crate) fn of_server(server: &Server, conditions: Conditions) -> Result<Facts, String> {
     let mut facts = Facts::new();
     for (table, keys, others) in TABLES {
         let select = [keys, others].concat().join(", ");
         for row in server.try_sql(&format!("SELECT {select} FROM {table}"))? {
             let mut columns = columns(&row, others);
-            fit(table, &mut columns, look);
+            fit(table, &mut columns, conditions);
             if facts.insert((table, key(&row, keys)), columns).is_some() {
                 return Err(format!("two rows of {table} with one key: {row}"));
             }
@@ -136,7 +136,7 @@ pub(crate) fn of_server(server: &Server, look: Look) -> Result<Facts, String> {
 }
 
 /// Removes the values that only one side can know, and unifies the format.
-fn fit(table: &str, row: &mut Row, look: Look) {
+fn fit(table: &str, row: &mut Row, conditions: Conditions) {
     match table {
         // Exact at any moment, because the other columns of the row belong to the same cut.
         "lag" => {
@@ -152,11 +152,11 @@ fn fit(table: &str, row: &mut Row, look: Look) {
             if row["kind"] == "consumer" && row["state"] == "Empty" {
                 row.remove("protocol");
             }
-            if !look.at_rest || row["partitions"] == 0 {
+            if !conditions.at_rest || row["partitions"] == 0 {
                 row.remove("lag");
             }
         }
-        "partitions" if !look.just_loaded => {
+        "partitions" if !conditions.just_loaded => {
             row.remove("last_stable_offset");
         }
         _ => {}

@@ -95,7 +95,7 @@ fn a_log_that_was_made_anew_is_read_again(release: Release) {
     let label = |when: &str| format!("Kafka {}, {when}", release.version());
     equal_once_ready(&label("the first log"), &mut driver, &server);
 
-    while_asked(&server, || {
+    while_queried(&server, || {
         driver.ask(&json!({"do": "delete", "topic": LOG}));
         equal_at_rest(&label("the log deleted"), &mut driver, &server);
         driver.alter("comes back", "orders", 0, 3, "new");
@@ -129,7 +129,7 @@ fn a_log_partition_that_was_lost_is_read_again(release: Release) {
     let home = "SELECT DISTINCT log_partition FROM offsets WHERE group_id = 'lost'";
     let lost = i32::try_from(server.sql_value(home).as_i64().unwrap()).unwrap();
 
-    while_asked(&server, || {
+    while_queried(&server, || {
         for (when, commits) in [("shorter than before", 1), ("longer than before", 9)] {
             broker.stop();
             broker.lose(LOG, lost);
@@ -352,7 +352,7 @@ fn a_dead_cluster_does_not_hold_back_the_other(release: Release) {
 fn a_broker_that_answers_nothing_is_shown_unreachable_and_is_recovered_from(release: Release) {
     let proxy = Proxy::new();
     let (broker, direct) = Broker::started_behind(release, &proxy.address());
-    proxy.lead_to(&broker.bootstrap_servers());
+    proxy.set_target(&broker.bootstrap_servers());
     let mut driver = Driver::at(release, &direct);
     driver.topic("orders", 2, 10);
     driver.alter("g", "orders", 1, 3, "");
@@ -365,7 +365,7 @@ fn a_broker_that_answers_nothing_is_shown_unreachable_and_is_recovered_from(rele
     let committed = "SELECT committed_offset FROM offsets";
     for (number, cuts) in [(4, false), (5, true)] {
         let before = server.sql_value(committed);
-        proxy.stand_still();
+        proxy.pause();
         if cuts {
             proxy.cut();
         }
@@ -376,7 +376,7 @@ fn a_broker_that_answers_nothing_is_shown_unreachable_and_is_recovered_from(rele
         driver.alter("g", "orders", 1, number, "");
         assert_eq!(server.sql_value(committed), before, "the last value stays");
         assert_eq!(server.get("/livez").status, 200);
-        proxy.go_on();
+        proxy.resume();
         equal_at_rest(&label("the network works again"), &mut driver, &server);
         wait_for("the cluster to be shown reachable", LIMIT, || is(&server, reachable, json!([{"reachable": true}])));
     }
@@ -443,7 +443,7 @@ pub(crate) fn is(server: &Server, sql: &str, expected: Value) -> Result<(), Stri
 }
 
 /// Queries the offsets continuously during `work`: they are returned, or the server refuses with 503.
-fn while_asked(server: &Server, work: impl FnOnce()) {
+fn while_queried(server: &Server, work: impl FnOnce()) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let asker = scope.spawn(|| {

@@ -28,7 +28,7 @@ fn few_log_partitions() -> String {
     format!("offsets.topic.num.partitions={BEFORE}\n")
 }
 
-fn place(group: &str, log_partitions: i32) -> i32 {
+fn hashed_partition(group: &str, log_partitions: i32) -> i32 {
     log_partition_for(group, log_partitions).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn audited_server(bootstrap_servers: &str, more: &str) -> (tempfile::TempDir, Se
 
 /// Waits until the audit has dropped the differences of the time when brokers disagreed, and has compared more groups
 /// without a difference. A difference stays in the table until its group is compared again.
-fn audit_is_silent(server: &Server, groups: u64) {
+fn audit_finds_nothing(server: &Server, groups: u64) {
     wait_for("no difference", LIMIT, || is(server, DIFFERENCES, json!([])));
     let before = audited(server);
     wait_for("groups to be audited", LIMIT, || {
@@ -95,8 +95,8 @@ fn commit_old(driver: &mut Driver) {
         driver.alter(group, "orders", 0, 1, "old");
         driver.alter(group, "orders", 1, 2, "old");
     }
-    assert!(GROUPS.iter().any(|group| place(group, BEFORE) == place(group, AFTER)));
-    assert!(GROUPS.iter().any(|group| place(group, AFTER) >= BEFORE));
+    assert!(GROUPS.iter().any(|group| hashed_partition(group, BEFORE) == hashed_partition(group, AFTER)));
+    assert!(GROUPS.iter().any(|group| hashed_partition(group, AFTER) >= BEFORE));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn after_growth_every_group_is_as_adminclient_says_before_and_after_the_restart(
     driver.stop("flow");
     driver.hashed_over = Some(BEFORE);
     equal_at_rest(&label("8 log partitions, brokers hash over 5"), &mut driver, &server);
-    audit_is_silent(&server, 30);
+    audit_finds_nothing(&server, 30);
     // A server that is started now does not know the earlier number of log partitions.
     let (_config, fresh) = audited_server(&broker.bootstrap_servers(), "");
     equal_once_ready(&label("started after the growth"), &mut driver, &fresh);
@@ -131,7 +131,7 @@ fn after_growth_every_group_is_as_adminclient_says_before_and_after_the_restart(
     restart(&mut broker, &[&server, &blind]);
     driver.hashed_over = None;
     for group in GROUPS {
-        let moved = place(group, BEFORE) != place(group, AFTER);
+        let moved = hashed_partition(group, BEFORE) != hashed_partition(group, AFTER);
         let expected = if moved { Value::Null } else { json!(1) };
         assert_eq!(latest(&server, group), expected, "{group}, restarted");
     }
@@ -144,7 +144,7 @@ fn after_growth_every_group_is_as_adminclient_says_before_and_after_the_restart(
     driver.ask(&json!({"do": "produce", "topic": "orders", "records": 5}));
     driver.wait_caught_up(&consuming);
     equal_at_rest(&label("brokers hash over 8"), &mut driver, &server);
-    audit_is_silent(&server, 30);
+    audit_finds_nothing(&server, 30);
     // Reading the log partitions that groups have left reports no commits.
     let tombstones = "SELECT group_id, log_partition FROM commits WHERE kind = 'tombstone'";
     assert_eq!(Value::from(server.sql(tombstones)), json!([]));
@@ -171,13 +171,13 @@ fn after_growth_a_group_of_kafka_3_is_as_adminclient_says() {
     equal_at_rest(&label("8 log partitions, brokers hash over 5"), &mut driver, &server);
     restart(&mut broker, &[&server]);
     equal_at_rest(&label("restarted, copies are shown"), &mut driver, &server);
-    audit_is_silent(&server, 20);
+    audit_finds_nothing(&server, 20);
     // The commit is written to the log partition of the current number. Which copy the broker shows depends on its
     // memory.
-    let moved = GROUPS.iter().find(|group| place(group, BEFORE) != place(group, AFTER)).unwrap();
+    let moved = GROUPS.iter().find(|group| hashed_partition(group, BEFORE) != hashed_partition(group, AFTER)).unwrap();
     driver.alter(moved, "orders", 0, 9, "new");
     equal_at_rest(&label("a commit after the restart"), &mut driver, &server);
-    audit_is_silent(&server, 20);
+    audit_finds_nothing(&server, 20);
     server.stop_cleanly();
 }
 
@@ -200,7 +200,7 @@ struct Rolling {
 
 /// The offset that Kafka shows for a group.
 #[derive(Debug, PartialEq)]
-enum Shown {
+enum ShownOffset {
     Offset(Option<i64>),
     /// Two brokers, or none, consider themselves the coordinator.
     Disputed,
@@ -229,17 +229,17 @@ impl Rolling {
     }
 
     /// Returns the expected offset, given the number of log partitions that each broker uses.
-    fn shown(&self, leaders: &[i64], group: &str) -> Shown {
+    fn shown(&self, leaders: &[i64], group: &str) -> ShownOffset {
         let copies = self.groups[group];
-        let (old, new) = (place(group, BEFORE), place(group, AFTER));
+        let (old, new) = (hashed_partition(group, BEFORE), hashed_partition(group, AFTER));
         if old == new {
-            return Shown::Offset(copies.old.max(copies.new));
+            return ShownOffset::Offset(copies.old.max(copies.new));
         }
         let leader = |at: i32| leaders[usize::try_from(at).unwrap()];
         match (self.restarted[&leader(old)], self.restarted[&leader(new)]) {
-            (false, false) => Shown::Offset(copies.old),
-            (true, true) => Shown::Offset(copies.new),
-            _ => Shown::Disputed,
+            (false, false) => ShownOffset::Offset(copies.old),
+            (true, true) => ShownOffset::Offset(copies.new),
+            _ => ShownOffset::Disputed,
         }
     }
 
@@ -249,7 +249,7 @@ impl Rolling {
         let groups: Vec<String> = self.groups.keys().cloned().collect();
         let mut expected = BTreeMap::new();
         for group in &groups {
-            let Shown::Offset(offset) = self.shown(&leaders, group) else { continue };
+            let ShownOffset::Offset(offset) = self.shown(&leaders, group) else { continue };
             let answer = self.driver.ask(&json!({"do": "committed", "group": group}));
             let said = rows(&answer, "offsets").first().map(|row| row["committed_offset"].as_i64().unwrap());
             assert_eq!(said, offset, "{group}: AdminClient");
@@ -286,11 +286,11 @@ impl Rolling {
         let leaders = self.leaders();
         let groups: Vec<String> = self.groups.keys().cloned().collect();
         for group in groups {
-            if self.shown(&leaders, &group) == Shown::Disputed {
+            if self.shown(&leaders, &group) == ShownOffset::Disputed {
                 continue;
             }
             self.driver.alter(&group, "orders", 0, offset, "");
-            let leader = leaders[usize::try_from(place(&group, BEFORE)).unwrap()];
+            let leader = leaders[usize::try_from(hashed_partition(&group, BEFORE)).unwrap()];
             let restarted = self.restarted[&leader];
             let copies = self.groups.get_mut(&group).unwrap();
             *(if restarted { &mut copies.new } else { &mut copies.old }) = Some(offset);
@@ -320,6 +320,6 @@ fn during_a_rolling_restart_every_group_with_one_coordinator_is_as_it_says() {
     }
     assert_eq!(rolling.compare(&server), 40);
     equal_at_rest("three brokers, all restarted", &mut rolling.driver, &server);
-    audit_is_silent(&server, 40);
+    audit_finds_nothing(&server, 40);
     server.stop_cleanly();
 }

@@ -113,7 +113,7 @@ fn every_way_to_log_in_works_and_bad_credentials_are_told_with_the_reason() {
     let protocol = ("check security.protocol and the port", "set security.protocol");
     let unsupported = ("supported mechanisms: OAUTHBEARER", "set sasl.mechanism");
     let certificate = ("the broker requires a client certificate that it trusts", "set ssl.certificate.location");
-    let cases: Vec<(&str, &str, Vec<&str>, Told)> = vec![
+    let cases: Vec<(&str, &str, Vec<&str>, ExpectedError)> = vec![
         ("PLAIN", "SASL", [&plain[..], &[good]].concat(), None),
         ("PLAIN, wrong password", "SASL", [&plain[..], &[bad]].concat(), Some(password)),
         ("SCRAM-SHA-256", "SASL", [&scram256[..], &[good]].concat(), None),
@@ -166,7 +166,7 @@ fn every_way_to_log_in_works_and_bad_credentials_are_told_with_the_reason() {
 }
 
 /// Expected parts of the error and of the advice.
-type Told = Option<(&'static str, &'static str)>;
+type ExpectedError = Option<(&'static str, &'static str)>;
 
 /// Returns one check from the output of `offsetd doctor`.
 fn check(json: &str, name: &str) -> Value {

@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Proxy {
-    /// Creates a proxy that drops connections until [`Proxy::lead_to`] is called.
+    /// Creates a proxy that drops connections until [`Proxy::set_target`] is called.
     pub(crate) fn new() -> Self {
         let port = free_port();
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -51,16 +51,16 @@ impl Proxy {
     }
 
     /// Sets the target `host:port` of new connections; open connections keep theirs.
-    pub(crate) fn lead_to(&self, address: &str) {
+    pub(crate) fn set_target(&self, address: &str) {
         self.network.state.lock().unwrap().target = Some(address.parse().unwrap());
     }
 
-    /// Stops all traffic: connections are accepted and stay open, but no byte is forwarded until [`Proxy::go_on`].
-    pub(crate) fn stand_still(&self) {
+    /// Stops all traffic: connections are accepted and stay open, but no byte is forwarded until [`Proxy::resume`].
+    pub(crate) fn pause(&self) {
         self.network.state.lock().unwrap().is_still = true;
     }
 
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn resume(&self) {
         self.network.state.lock().unwrap().is_still = false;
         self.network.changed.notify_all();
     }
@@ -77,7 +77,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.network.state.lock().unwrap().is_closed = true;
-        self.go_on();
+        self.resume();
         self.cut();
         // Wakes the accepting thread.
         let _ = TcpStream::connect(("127.0.0.1", self.port));

@@ -21,7 +21,7 @@ const PRODUCED: i64 = 50;
 /// Maximum error of an answer in seconds.
 const ALLOWED: f64 = 1.0;
 /// Maximum age of a sample's log end in seconds: the interval between two polls.
-const ASKED_EVERY: f64 = 1.0;
+const POLL_INTERVAL: f64 = 1.0;
 
 const NOW: &str =
     "SELECT group_id, committed_offset, lag_seconds, now() AS at FROM lag WHERE topic = 'paced' AND lag > 0";
@@ -30,7 +30,7 @@ const THEN: &str = "SELECT group_id, committed_offset, lag_seconds, sampled_at A
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// A lag that was reported for a group.
-struct Told {
+struct ReportedLag {
     group: String,
     committed_offset: usize,
     lag_seconds: f64,
@@ -66,47 +66,47 @@ fn lag_in_seconds_is_that_of_the_first_record_not_read(release: Release) {
     at_least(&mut driver, 15 * PRODUCED);
     driver.alter("stands", "paced", 0, 14 * PRODUCED, "");
 
-    let mut told: Vec<Told> = vec![];
+    let mut reported: Vec<ReportedLag> = vec![];
     wait_for("the run to end", LIMIT + Duration::from_millis(run_for.unsigned_abs()), || {
-        told.extend(ask(&server, NOW)?);
-        let ran = told.first().zip(told.last()).map_or(0, |(first, last)| last.at - first.at);
+        reported.extend(ask(&server, NOW)?);
+        let ran = reported.first().zip(reported.last()).map_or(0, |(first, last)| last.at - first.at);
         if ran >= run_for { Ok(()) } else { Err(format!("{ran} ms have passed")) }
     });
     let history = ask(&server, THEN).unwrap();
     ["producer", "half", "most"].into_iter().for_each(|name| driver.stop(name));
     let timestamps = driver.ask(&json!({"do": "timestamps", "topic": "paced"}));
     let timestamps: Vec<i64> = rows(&timestamps, "timestamps").iter().map(|at| integer(at).unwrap()).collect();
-    compare(&told, &timestamps, run_for, ALLOWED);
-    compare(&history, &timestamps, run_for, ALLOWED + ASKED_EVERY);
+    compare(&reported, &timestamps, run_for, ALLOWED);
+    compare(&history, &timestamps, run_for, ALLOWED + POLL_INTERVAL);
     server.stop_cleanly();
 }
 
-fn ask(server: &Server, statement: &str) -> Result<Vec<Told>, String> {
+fn ask(server: &Server, statement: &str) -> Result<Vec<ReportedLag>, String> {
     let rows = server.try_sql(statement)?;
-    let told = |row: &Value| Told {
+    let reported = |row: &Value| ReportedLag {
         group: row["group_id"].as_str().unwrap().to_owned(),
         committed_offset: integer(&row["committed_offset"]).unwrap().try_into().unwrap(),
         lag_seconds: row["lag_seconds"].as_f64().unwrap_or_else(|| panic!("unknown: {row}")),
         at: DateTime::parse_from_rfc3339(row["at"].as_str().unwrap()).unwrap().timestamp_millis(),
     };
-    Ok(rows.iter().map(told).collect())
+    Ok(rows.iter().map(reported).collect())
 }
 
 #[expect(clippy::print_stdout, reason = "the result of a long run")]
-fn compare(told: &[Told], timestamps: &[i64], run_for: i64, allowed: f64) {
+fn compare(reported: &[ReportedLag], timestamps: &[i64], run_for: i64, allowed: f64) {
     let seconds = |millis: i64| millis as f64 / 1000.0;
     // The allowed error grows by the longest pause of the producer, during which it had no rate.
     let pause = timestamps.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     let allowed = allowed + (seconds(pause) - 1.0 / PRODUCED as f64).max(0.0);
     // Share of the produced records that is unread at the end.
     for (group, unread) in [("half", 0.5), ("most", 0.1), ("older", 1.0), ("stands", 1.0)] {
-        let of_group: Vec<&Told> = told.iter().filter(|told| told.group == group).collect();
+        let of_group: Vec<&ReportedLag> = reported.iter().filter(|reported| reported.group == group).collect();
         let mut errors: Vec<f64> = of_group
             .iter()
-            .map(|told| told.lag_seconds - seconds(told.at - timestamps[told.committed_offset]))
+            .map(|reported| reported.lag_seconds - seconds(reported.at - timestamps[reported.committed_offset]))
             .collect();
         errors.sort_by(f64::total_cmp);
-        let longest = of_group.iter().map(|told| told.lag_seconds).fold(0.0, f64::max);
+        let longest = of_group.iter().map(|reported| reported.lag_seconds).fold(0.0, f64::max);
         let [least, median, greatest] = [0, errors.len() / 2, errors.len() - 1].map(|at| errors[at]);
         let found = format!(
             "{group}: {least:+.3} to {greatest:+.3} s from the truth (median {median:+.3}) in {} answers of up to \

@@ -34,8 +34,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tower::Service as _;
 
-use crate::decode::allocation::asked;
-use crate::made;
+use crate::decode::allocation::allocated;
+use crate::synthetic;
 
 /// Bytes that a request may allocate, whatever its headers claim.
 const ROOM: usize = 8 << 20;
@@ -43,17 +43,17 @@ const ROOM: usize = 8 << 20;
 const BOMB: usize = 64 << 20;
 
 /// A server without a network, and the handle of a prepared statement.
-struct Door {
+struct InProcessServer {
     runtime: Runtime,
     router: axum::Router,
     handle: prost::bytes::Bytes,
 }
 
-impl Door {
+impl InProcessServer {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let config = made::config();
-        let engine = Engine::new(made::store(&["one"], 1, Clock::system()), config.sql).unwrap();
+        let config = synthetic::config();
+        let engine = Engine::new(synthetic::store(&["one"], 1, Clock::system()), config.sql).unwrap();
         let (stop, step) = (CancellationToken::new(), config.history.step);
         let service = Service::new(Arc::new(engine), config.server, step, stop);
         let router = runtime.block_on(async { rpc::routes(service) }).unwrap().0;
@@ -79,8 +79,8 @@ impl Door {
             let answers = client.do_put(stream::iter(messages)).await?.into_inner();
             answers.try_collect::<Vec<_>>().await.map(drop)
         };
-        let (result, asked) = asked(|| self.runtime.block_on(put));
-        assert!(asked <= ROOM, "{asked} bytes for {result:?}");
+        let (result, allocated) = allocated(|| self.runtime.block_on(put));
+        assert!(allocated <= ROOM, "{allocated} bytes for {result:?}");
         result
     }
 
@@ -92,8 +92,8 @@ impl Door {
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         let request = request.header("grpc-encoding", "gzip").body(axum::body::Body::from(frame)).unwrap();
-        let (answer, asked) = asked(|| self.runtime.block_on(self.router.clone().call(request)).unwrap());
-        assert!(asked <= ROOM, "{asked} bytes for {answer:?}");
+        let (answer, allocated) = allocated(|| self.runtime.block_on(self.router.clone().call(request)).unwrap());
+        assert!(allocated <= ROOM, "{allocated} bytes for {answer:?}");
         answer.headers().get("grpc-status").unwrap().to_str().unwrap().to_owned()
     }
 }
@@ -161,19 +161,19 @@ fn row() -> Vec<ArrayRef> {
 
 #[test]
 fn a_row_of_every_type_that_parameters_have_is_bound() {
-    let door = Door::new();
+    let server = InProcessServer::new();
     for column in row() {
         let name = column.data_type().clone();
-        door.bind(messages(&[column], None)).unwrap_or_else(|status| panic!("{name}: {status}"));
+        server.bind(messages(&[column], None)).unwrap_or_else(|status| panic!("{name}: {status}"));
     }
-    door.bind(messages(&row(), None)).unwrap();
+    server.bind(messages(&row(), None)).unwrap();
     let many: Vec<ArrayRef> = (0..1024).map(|number| array(Int64Array::from(vec![number]))).collect();
-    door.bind(messages(&many, None)).unwrap();
+    server.bind(messages(&many, None)).unwrap();
 }
 
 #[test]
 fn types_whose_values_outgrow_their_bytes_are_refused_by_name() {
-    let door = Door::new();
+    let server = InProcessServer::new();
     let long = "x".repeat(100);
     let mut views = ListBuilder::new(StringViewBuilder::new());
     views.append_value([Some(&long)]);
@@ -206,7 +206,7 @@ fn types_whose_values_outgrow_their_bytes_are_refused_by_name() {
             "FixedSizeBinary",
         ),
     ] {
-        invalid(door.bind(messages(&[column], None)), &format!("the unsupported type {name};"));
+        invalid(server.bind(messages(&[column], None)), &format!("the unsupported type {name};"));
     }
 }
 
@@ -224,30 +224,30 @@ fn claim(message: &mut FlightData, length: i64) {
 
 #[test]
 fn compressed_parameters_are_refused_before_they_are_decompressed() {
-    let door = Door::new();
+    let server = InProcessServer::new();
     let text: ArrayRef = array(StringArray::from(vec!["x".repeat(1000)]));
     for codec in [CompressionType::ZSTD, CompressionType::LZ4_FRAME] {
-        invalid(door.bind(messages(&[Arc::clone(&text)], Some(codec))), "compressed");
-        invalid(door.bind(messages(&[array(dictionary(&"x".repeat(1000)))], Some(codec))), "compressed");
+        invalid(server.bind(messages(&[Arc::clone(&text)], Some(codec))), "compressed");
+        invalid(server.bind(messages(&[array(dictionary(&"x".repeat(1000)))], Some(codec))), "compressed");
         for claimed in [i64::MAX, i64::MAX - 63, 1 << 40, BOMB as i64] {
             for column in [Arc::clone(&text), array(dictionary(&"x".repeat(1000)))] {
                 let mut messages = messages(&[column], Some(codec));
                 // In the dictionary, or in the row if there is none.
                 claim(&mut messages[1], claimed);
                 assert!(messages.iter().map(Message::encoded_len).sum::<usize>() < 2000, "a small request");
-                invalid(door.bind(messages), "compressed");
+                invalid(server.bind(messages), "compressed");
             }
         }
     }
     let bomb = messages(&[array(StringArray::from(vec!["x".repeat(BOMB)]))], Some(CompressionType::ZSTD));
     assert!(bomb.iter().map(Message::encoded_len).sum::<usize>() < 64 << 10, "a small request");
-    invalid(door.bind(bomb), "compressed");
-    door.bind(messages(&[text], None)).unwrap();
+    invalid(server.bind(bomb), "compressed");
+    server.bind(messages(&[text], None)).unwrap();
 }
 
 #[test]
 fn no_number_in_a_header_is_believed() {
-    let door = Door::new();
+    let server = InProcessServer::new();
     let (mut tried, mut columns) = (0, row());
     columns.push(list(&array(BooleanArray::from(vec![true; 9]))));
     for column in columns {
@@ -260,7 +260,7 @@ fn no_number_in_a_header_is_believed() {
                     let mut header = message.data_header.to_vec();
                     header[at..at + 8].copy_from_slice(&claimed.to_le_bytes());
                     bad[which].data_header = header.into();
-                    allowed(door.bind(bad));
+                    allowed(server.bind(bad));
                     tried += 1;
                 }
             }
@@ -279,7 +279,7 @@ fn allowed(result: Result<(), Status>) {
 
 #[test]
 fn buffers_that_share_bytes_are_refused() {
-    let door = Door::new();
+    let server = InProcessServer::new();
     let text: ArrayRef = array(StringArray::from(vec!["x".repeat(128 << 10)]));
     let mut good = messages(&[Arc::clone(&text), text], None);
     let row = good.last_mut().unwrap();
@@ -294,21 +294,21 @@ fn buffers_that_share_bytes_are_refused() {
     let mut cut = row.data_body.to_vec();
     cut.truncate(body - (128 << 10));
     row.data_body = cut.into();
-    invalid(door.bind(good), "outside of the message body");
+    invalid(server.bind(good), "outside of the message body");
 }
 
 #[test]
 fn a_call_ends_after_a_megabyte_and_after_sixteen_messages() {
-    let door = Door::new();
+    let server = InProcessServer::new();
     let good = messages(&[array(dictionary("a"))], None);
     let mut many = vec![good[0].clone()];
     many.extend(std::iter::repeat_n(good[1].clone(), 16));
-    invalid(door.bind(many), "16 messages");
+    invalid(server.bind(many), "16 messages");
     let text: ArrayRef = array(StringArray::from(vec!["x".repeat(600 << 10)]));
     let long = messages(&[text], None);
-    invalid(door.bind(vec![long[0].clone(), long[1].clone(), long[1].clone()]), "1048576 bytes");
+    invalid(server.bind(vec![long[0].clone(), long[1].clone(), long[1].clone()]), "1048576 bytes");
     let rows = messages(&[array(Int64Array::from(vec![1, 2]))], None);
-    invalid(door.bind(rows), "one row per execution");
+    invalid(server.bind(rows), "one row per execution");
 }
 
 #[test]
@@ -317,18 +317,18 @@ fn a_gzip_bomb_in_any_call_is_refused_at_its_limit() {
     std::io::copy(&mut std::io::Read::take(std::io::repeat(0), BOMB as u64), &mut gzip).unwrap();
     let bomb = gzip.finish().unwrap();
     assert!(bomb.len() < 1 << 20);
-    let door = Door::new();
+    let server = InProcessServer::new();
     let exhausted = (Code::ResourceExhausted as i32).to_string();
     for method in ["Sql", "Query", "GetOffset", "Watch", "GetHistory"] {
-        assert_eq!(door.bomb(&format!("/offsetd.v1.OffsetService/{method}"), &bomb), exhausted, "{method}");
+        assert_eq!(server.bomb(&format!("/offsetd.v1.OffsetService/{method}"), &bomb), exhausted, "{method}");
     }
     for method in ["DoPut", "DoGet", "DoAction", "GetFlightInfo"] {
         let path = format!("/arrow.flight.protocol.FlightService/{method}");
-        assert_eq!(door.bomb(&path, &bomb), exhausted, "{method}");
+        assert_eq!(server.bomb(&path, &bomb), exhausted, "{method}");
     }
     // These services accept no compressed calls.
     for method in ["grpc.health.v1.Health/Check", "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] {
-        assert_eq!(door.bomb(&format!("/{method}"), &bomb), (Code::Unimplemented as i32).to_string(), "{method}");
+        assert_eq!(server.bomb(&format!("/{method}"), &bomb), (Code::Unimplemented as i32).to_string(), "{method}");
     }
 }
 
@@ -386,7 +386,7 @@ impl Tamper {
 }
 
 thread_local! {
-    static DOOR: Door = Door::new();
+    static SERVER: InProcessServer = InProcessServer::new();
 }
 
 /// A debug build takes a minute for 30,000 cases. For a long run:
@@ -421,6 +421,6 @@ proptest! {
             let bytes = if *in_body { &mut message.data_body } else { &mut message.data_header };
             *bytes = tamper.apply(bytes);
         }
-        DOOR.with(|door| allowed(door.bind(messages)));
+        SERVER.with(|server| allowed(server.bind(messages)));
     }
 }

@@ -132,7 +132,7 @@ fn lag_follows_commits_and_log_ends() {
 fn the_owner_is_that_of_the_newest_membership() {
     let lab = shop();
     let members: [(&str, &[Assigned<'_>]); 1] = [("c9", &[("orders", &[0])])];
-    lab.writer.group(&crate::support::stable_group("billing", 5, &members), 3).unwrap();
+    lab.writer.write_group(&crate::support::stable_group("billing", 5, &members), 3).unwrap();
     let entry = wait_for("the new owner", LIMIT, || {
         let entry = lab.entry("billing", "orders", 0);
         let owner = entry.owner.clone().map(|owner| owner.client_id);

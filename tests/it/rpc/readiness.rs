@@ -78,7 +78,7 @@ fn bad_and_unknown_records_are_counted_and_stop_nothing() {
     let lab = Lab::new(1);
     let commit = Commit::new("g", "t", 0, 1, lab.clock.now());
     let (key, value) = (commit.key(), commit.value().unwrap());
-    let raw = |key: Option<&[u8]>, value: Option<&[u8]>| lab.writer.raw(0, key, value).unwrap();
+    let raw = |key: Option<&[u8]>, value: Option<&[u8]>| lab.writer.write_raw(0, key, value).unwrap();
     raw(Some(&[0, 99, 1, 2]), Some(&[1]));
     raw(Some(&[0, 24, 0, 0]), None);
     raw(Some(&[0x7f, 0xff]), Some(&[]));

@@ -338,7 +338,7 @@ fn a_watch_of_nothing_new_stays_silent() {
     watcher.next_until(&lab, |watcher| watcher.complete);
     // Log ends move and members change, but no offset is committed.
     lab.writer.produce("orders", 0, 5).unwrap();
-    lab.writer.group(&crate::support::stable_group("billing", 9, &[]), 3).unwrap();
+    lab.writer.write_group(&crate::support::stable_group("billing", 9, &[]), 3).unwrap();
     lab.wait_entry(("billing", "orders", 0), |entry| entry.lag == Some(15) && entry.owner.is_none());
     let silent =
         lab.block_on(async { tokio::time::timeout(Duration::from_millis(300), watcher.stream.message()).await });

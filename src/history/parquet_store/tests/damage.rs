@@ -342,7 +342,7 @@ fn a_read_continues_when_its_files_are_merged_and_deleted() {
         store(&history_store, &(0..file::ROW_GROUP + 1000).map(rows).collect::<Vec<_>>());
     }
     let expected = all_rows(&history_store);
-    let mut keys = ask(&history_store, question(0..=Millis::MAX)).1;
+    let mut keys = read_samples(&history_store, request(0..=Millis::MAX)).1;
     let mut rows: Vec<Row> = Row::of(&keys.next().unwrap()).collect();
     let other = super::history_store(dir.path());
     (0..2).for_each(|_| tidy(&other, START + 2 * HOUR).unwrap());

@@ -194,7 +194,7 @@ impl SampledCluster {
     /// Returns the committed offsets in the store.
     fn stored(&self) -> Vec<Option<i64>> {
         let source = self.lab.cluster().own.id.clone();
-        let read = read(&self.history_store, SampleRequest { source, ..question(0..=Millis::MAX) });
+        let read = read(&self.history_store, SampleRequest { source, ..request(0..=Millis::MAX) });
         read.into_iter().next().map(|(_, _, values)| values).unwrap_or_default()
     }
 }
@@ -228,7 +228,7 @@ fn a_failure_is_reported_until_the_same_operation_succeeds() {
     assert!(error.starts_with("merging and deleting default: ") && error.contains("denied"), "{error}");
     assert_eq!(status.files, 1, "writing still works");
     let source = sampled.lab.cluster().own.id.clone();
-    assert!(sampled.history_store.read(SampleRequest { source, ..question(0..=Millis::MAX) }).unwrap().is_none());
+    assert!(sampled.history_store.read(SampleRequest { source, ..request(0..=Millis::MAX) }).unwrap().is_none());
     store.full.store(true, Ordering::Relaxed);
     let error = sampled.error();
     for work in ["reading default: ", "writing default: ", "merging and deleting default: "] {
@@ -266,7 +266,7 @@ fn a_hanging_store_does_not_exceed_the_deadline() {
     let history_store = history_store(dir.path());
     Faulty::of(&history_store).silent.store(true, Ordering::Relaxed);
     let bounds = Bounds { cancel: CancelHandle::within(Duration::from_millis(50)), budget: None };
-    let stopped = history_store.read(SampleRequest { bounds, ..question(0..=1) });
+    let stopped = history_store.read(SampleRequest { bounds, ..request(0..=1) });
     assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
 }
 

@@ -38,7 +38,7 @@ fn put_bytes(history_store: &Arc<ParquetStore>, file: &folder::SampleFile, bytes
 }
 
 fn committed(history_store: &Arc<ParquetStore>, source: SourceId) -> Vec<Option<i64>> {
-    let read = read(history_store, SampleRequest { source, ..question(0..=Millis::MAX) });
+    let read = read(history_store, SampleRequest { source, ..request(0..=Millis::MAX) });
     read.into_iter().flat_map(|(.., values)| values).collect()
 }
 
@@ -91,7 +91,7 @@ proptest! {
         for round in 0..3 {
             for (source, own) in &expected {
                 let source = source.clone();
-                let found = ask(&history_store, SampleRequest { source, ..question(START..=START + 10) }).1;
+                let found = read_samples(&history_store, SampleRequest { source, ..request(START..=START + 10) }).1;
                 prop_assert_eq!(&found.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect::<Vec<_>>(), own);
             }
             compact(&history_store, START + HOUR + 300_000 + round);
@@ -132,7 +132,7 @@ fn a_file_without_the_source_column_belongs_to_the_cluster() {
     put_bytes(&history_store, &folder::SampleFile::new(&redis(), START, START), without(whole));
     assert_eq!(committed(&history_store, source()), [Some(1), Some(2)]);
     let groups = Some(vec!["h".to_owned()]);
-    let read = read(&history_store, SampleRequest { groups, ..question(START..=START) });
+    let read = read(&history_store, SampleRequest { groups, ..request(START..=START) });
     assert_eq!(read, [("h".to_owned(), 0, vec![Some(2)])], "its columns have other indexes");
     assert_eq!(committed(&history_store, redis()), []);
     assert_eq!(history_store.status().unreadable, 1, "without the column, the file is not of the source in its name");

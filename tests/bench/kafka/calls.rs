@@ -109,11 +109,11 @@ pub(crate) fn run(report: &mut Report, load: &Load, address: &str) {
     let clients = Clients::new(address);
     let of = |what: &str| format!("{}: {what}", load.name);
     let queries = Arc::new(queries(load));
-    let asked = move |channel, number: usize| query(channel, queries[number % QUERIES].clone());
+    let calls = move |channel, number: usize| query(channel, queries[number % QUERIES].clone());
     let (mut ours, mut empty) = (vec![], vec![]);
     for _ in 0..report.few_rounds() {
         empty.push(clients.rate(nothing));
-        ours.push(clients.rate(asked.clone()));
+        ours.push(clients.rate(calls.clone()));
     }
     report.pair(&of("Query vs an empty RPC"), "1/s", &mut ours, &mut empty, Goal::AtLeast(0.9));
     // A page sums up its groups, and here and there a group is as large as a cluster.

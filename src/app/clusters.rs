@@ -1,4 +1,4 @@
-//! The clusters and sources that the server reads, and the parts that read them.
+//! The clusters and sources that the server reads, and the tasks that read them.
 //!
 //! Clusters and sources are added and removed when the configuration changes. Those with unchanged settings keep
 //! running.
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AppError,
-    supervise::{Owner, PartFailure, Run, Supervisor, on_thread},
+    supervise::{Run, Supervisor, TaskFailure, TaskOwner, on_thread},
 };
 use crate::{
     audit,
@@ -27,88 +27,88 @@ use crate::{
     store::{Store, cluster::Cluster, source::Source, writer::SourceWriter},
 };
 
-/// Shared dependencies of all parts. The clusters and sources of `config` are ignored.
+/// Shared dependencies of all tasks. The clusters and sources of `config` are ignored.
 #[derive(Debug)]
-pub(super) struct Context {
+pub(super) struct Dependencies {
     pub(super) store: Arc<Store>,
     pub(super) history_store: Option<Arc<ParquetStore>>,
     pub(super) config: Config,
-    /// Stops all parts.
+    /// Stops all tasks.
     pub(super) stop: CancellationToken,
 }
 
 /// The clusters that are being read.
 #[derive(Debug)]
-pub(super) struct Members {
-    pub(super) context: Context,
-    clusters: Vec<Member>,
+pub(super) struct ActiveClusters {
+    pub(super) dependencies: Dependencies,
+    clusters: Vec<ActiveCluster>,
 }
 
 /// A cluster that is being read.
 #[derive(Debug)]
-struct Member {
+struct ActiveCluster {
     config: config::Cluster,
     cluster: Arc<Cluster>,
     log: Arc<Log>,
     /// Reader that was built during validation; taken by the first start.
     first: Option<KafkaSource>,
-    sources: Vec<MemberSource>,
+    sources: Vec<ActiveSource>,
     stop: CancellationToken,
 }
 
 /// A source that is read in addition to a cluster's own source.
 #[derive(Debug)]
-struct MemberSource {
+struct ActiveSource {
     config: config::Source,
     writer: SourceWriter,
     first: Option<AnySource>,
     stop: CancellationToken,
 }
 
-impl Members {
+impl ActiveClusters {
     /// Creates an empty set.
-    pub(super) fn new(context: Context) -> Self {
-        Self { context, clusters: vec![] }
+    pub(super) fn new(dependencies: Dependencies) -> Self {
+        Self { dependencies, clusters: vec![] }
     }
 
-    /// Replaces the set of clusters and sources. New ones are read after the next [`Members::start`].
+    /// Replaces the set of clusters and sources. New ones are read after the next [`ActiveClusters::start`].
     ///
     /// # Errors
     /// The settings of a cluster are invalid. In this case nothing has changed.
     pub(super) fn set(&mut self, clusters: &[config::Cluster], sources: &[config::Source]) -> Result<(), AppError> {
-        let is_kept = |config: &config::Cluster| self.clusters.iter().any(|member| member.is(config));
+        let is_kept = |config: &config::Cluster| self.clusters.iter().any(|entry| entry.matches(config));
         let new = clusters.iter().filter(|config| !is_kept(config));
-        let mut new = new.map(|config| self.context.open(config)).collect::<Result<Vec<_>, _>>()?;
+        let mut new = new.map(|config| self.dependencies.open(config)).collect::<Result<Vec<_>, _>>()?;
 
         let mut before = mem::take(&mut self.clusters);
         for config in clusters {
-            for members in [&mut before, &mut new] {
-                if let Some(at) = members.iter().position(|member| member.is(config)) {
-                    self.clusters.push(members.swap_remove(at));
+            for entries in [&mut before, &mut new] {
+                if let Some(at) = entries.iter().position(|entry| entry.matches(config)) {
+                    self.clusters.push(entries.swap_remove(at));
                 }
             }
         }
-        for member in &mut self.clusters {
-            member.set_sources(sources, &self.context.store);
+        for entry in &mut self.clusters {
+            entry.set_sources(sources, &self.dependencies.store);
         }
-        self.context.store.set_clusters(self.clusters.iter().map(|member| Arc::clone(&member.cluster)).collect());
-        for member in before {
-            tracing::info!(cluster = &*member.cluster.name, "cluster removed or reconfigured; stopped reading it");
-            member.stop.cancel();
+        self.dependencies.store.set_clusters(self.clusters.iter().map(|entry| Arc::clone(&entry.cluster)).collect());
+        for entry in before {
+            tracing::info!(cluster = &*entry.cluster.name, "cluster removed or reconfigured; stopped reading it");
+            entry.stop.cancel();
         }
         Ok(())
     }
 
-    /// Starts the parts of all clusters and sources that were added.
-    pub(super) fn start(&mut self, parts: &mut Supervisor) {
-        for member in &mut self.clusters {
-            member.start(&self.context, parts);
+    /// Starts the tasks of all clusters and sources that were added.
+    pub(super) fn start(&mut self, tasks: &mut Supervisor) {
+        for entry in &mut self.clusters {
+            entry.start(&self.dependencies, tasks);
         }
     }
 }
 
-impl Context {
-    fn open(&self, config: &config::Cluster) -> Result<Member, AppError> {
+impl Dependencies {
+    fn open(&self, config: &config::Cluster) -> Result<ActiveCluster, AppError> {
         let (cluster, log) = Log::open(config.clone(), &self.store.clock);
         self.history_store
             .iter()
@@ -118,7 +118,7 @@ impl Context {
         let bad =
             |error: TaskError| AppError::Cluster { cluster: cluster.name.to_string(), reason: error.cause.to_string() };
         let first = Some(first.map_err(bad)?);
-        Ok(Member { config: config.clone(), cluster, log, first, sources: vec![], stop })
+        Ok(ActiveCluster { config: config.clone(), cluster, log, first, sources: vec![], stop })
     }
 
     fn settings(&self) -> tasks::Settings {
@@ -127,61 +127,65 @@ impl Context {
     }
 }
 
-impl Member {
-    fn is(&self, config: &config::Cluster) -> bool {
+impl ActiveCluster {
+    fn matches(&self, config: &config::Cluster) -> bool {
         self.config.name == config.name && self.config.values == config.values
     }
 
     /// Keeps the unchanged sources, stops those that were removed or changed, and adds the new ones.
     fn set_sources(&mut self, sources: &[config::Source], store: &Arc<Store>) {
         let wanted = || sources.iter().filter(|config| config.cluster == self.config.name);
-        self.sources.retain(|member| {
-            let is_kept = wanted().any(|config| member.is(config));
+        self.sources.retain(|entry| {
+            let is_kept = wanted().any(|config| entry.matches(config));
             if !is_kept {
-                let (cluster, source) = (&*self.cluster.name, &*member.config.name);
+                let (cluster, source) = (&*self.cluster.name, &*entry.config.name);
                 tracing::info!(cluster, source, "source removed or reconfigured; stopped reading it");
-                member.stop.cancel();
-                store.remove_source(&self.cluster, member.writer.source());
+                entry.stop.cancel();
+                store.remove_source(&self.cluster, entry.writer.source());
             }
             is_kept
         });
         for config in wanted() {
-            if self.sources.iter().any(|member| member.is(config)) {
+            if self.sources.iter().any(|entry| entry.matches(config)) {
                 continue;
             }
             // The configuration rejects all other kinds.
             let Some(reader) = source::open(config) else { continue };
             let writer = source::add((store, &self.cluster), config, &reader);
             let stop = self.stop.child_token();
-            self.sources.push(MemberSource { config: config.clone(), writer, first: Some(reader), stop });
+            self.sources.push(ActiveSource { config: config.clone(), writer, first: Some(reader), stop });
         }
     }
 
-    fn start(&mut self, context: &Context, parts: &mut Supervisor) {
-        let Context { store, config, .. } = context;
+    fn start(&mut self, dependencies: &Dependencies, tasks: &mut Supervisor) {
+        let Dependencies { store, config, .. } = dependencies;
         let (cluster, stop) = (&self.cluster, &self.stop);
         if let Some(first) = self.first.take() {
             tracing::info!(cluster = &*cluster.name, servers = self.config.bootstrap_servers, "reading");
-            let owner = Owner::new(store, &cluster.own, true, stop);
+            let owner = TaskOwner::new(store, &cluster.own, true, stop);
             let read_by = (Arc::clone(cluster), Arc::clone(&self.log));
-            parts.start_of(&owner, "source", read(first, store, read_by.clone(), context.settings(), stop));
-            parts.start_of(&owner, "sampler", sample(store, (cluster, &cluster.own), config, stop));
-            parts.start_of(&owner, "audit", compare(store, read_by, config, stop));
+            tasks.start_restarting(
+                &owner,
+                "source",
+                read(first, store, read_by.clone(), dependencies.settings(), stop),
+            );
+            tasks.start_restarting(&owner, "sampler", sample(store, (cluster, &cluster.own), config, stop));
+            tasks.start_restarting(&owner, "audit", compare(store, read_by, config, stop));
         }
-        for member in &mut self.sources {
-            let Some(first) = member.first.take() else { continue };
-            let (source, stop) = (Arc::clone(member.writer.source()), &member.stop);
+        for entry in &mut self.sources {
+            let Some(first) = entry.first.take() else { continue };
+            let (source, stop) = (Arc::clone(entry.writer.source()), &entry.stop);
             tracing::info!(cluster = &*cluster.name, source = &*source.id.name, kind = &*source.store, "reading");
-            let owner = Owner::new(store, &source, false, stop);
+            let owner = TaskOwner::new(store, &source, false, stop);
             let name = Name::clone(&source.id.name);
-            parts.start_of(&owner, &name, member.read(first));
-            parts.start_of(&owner, &format!("{name}/sampler"), sample(store, (cluster, &source), config, stop));
+            tasks.start_restarting(&owner, &name, entry.read(first));
+            tasks.start_restarting(&owner, &format!("{name}/sampler"), sample(store, (cluster, &source), config, stop));
         }
     }
 }
 
-impl MemberSource {
-    fn is(&self, config: &config::Source) -> bool {
+impl ActiveSource {
+    fn matches(&self, config: &config::Source) -> bool {
         let same = |config: &config::Source| (config.name.clone(), config.kind.clone(), config.cluster.clone());
         same(&self.config) == same(config) && self.config.values == config.values
     }
@@ -194,8 +198,8 @@ impl MemberSource {
             let reader = first.take().or_else(|| source::open(&config));
             let (writer, stop) = (writer.clone(), stop.clone());
             on_thread(&format!("{}/{}", config.cluster, config.name), move || {
-                let reader = reader.ok_or(PartFailure::Exited)?;
-                reader.run(writer, &stop).map_err(PartFailure::failed)
+                let reader = reader.ok_or(TaskFailure::Exited)?;
+                reader.run(writer, &stop).map_err(TaskFailure::failed)
             })
         }
     }
@@ -249,7 +253,7 @@ fn sample(
                         sampler.sample();
                         sampler
                     });
-                    sampler = sample.await.map_err(PartFailure::failed)?;
+                    sampler = sample.await.map_err(TaskFailure::failed)?;
                 }
             }
         };
