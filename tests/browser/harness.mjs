@@ -117,10 +117,9 @@ export async function visit(browser, server, path, options = {}) {
   page.wrong = [];
   page.setDefaultTimeout(LIMIT);
   page.on("console", (message) => {
-    // A server that is away, or refuses, is told by the browser too. And where one types over coloured text, Chromium's own
-    // editing tries a style, which the policy refuses, and nobody misses: that one comes from no file of ours.
+    // The browser also reports failed requests, which some checks cause on purpose.
     const { url } = message.location();
-    const harmless = /Failed to load resource|net::ERR/.test(message.text()) || (/^Applying inline style/.test(message.text()) && !/assets/.test(url));
+    const harmless = /Failed to load resource|net::ERR/.test(message.text());
     if (message.type() === "error" && !harmless) page.wrong.push(`${message.text()} (${url})`);
   });
   page.on("pageerror", (error) => page.wrong.push(String(error)));
