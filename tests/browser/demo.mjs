@@ -32,7 +32,7 @@ async function serious(page) {
 async function drawn(page) {
   // A chart is complete when it has a canvas, and no skeleton may be left.
   await until("all answers", () => page.evaluate(() => !document.querySelector("[aria-busy=true]")));
-  await page.waitForFunction(() => [...document.querySelectorAll("[role=img]:not(svg)")].every((chart) => chart.querySelector("canvas")));
+  await page.waitForFunction(() => [...document.querySelectorAll("[role=img]:not(svg)")].every((chart) => chart.matches("canvas") || chart.querySelector("canvas")));
 }
 
 export async function pages(browser, server) {

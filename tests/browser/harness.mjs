@@ -117,10 +117,9 @@ export async function visit(browser, server, path, options = {}) {
   page.wrong = [];
   page.setDefaultTimeout(LIMIT);
   page.on("console", (message) => {
-    // The browser also reports failed requests, which tests cause on purpose. Typing over coloured text makes Chromium
-    // try an inline style, which the policy refuses; that message names none of our files.
+    // The browser also reports failed requests, which some checks cause on purpose.
     const { url } = message.location();
-    const harmless = /Failed to load resource|net::ERR/.test(message.text()) || (/^Applying inline style/.test(message.text()) && !/assets/.test(url));
+    const harmless = /Failed to load resource|net::ERR/.test(message.text());
     if (message.type() === "error" && !harmless) page.wrong.push(`${message.text()} (${url})`);
   });
   page.on("pageerror", (error) => page.wrong.push(String(error)));

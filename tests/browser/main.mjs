@@ -2,6 +2,7 @@
 import { lists, pages, screenshots } from "./demo.mjs";
 import { demo, launch, stage, summary } from "./harness.mjs";
 import { numbers } from "./numbers.mjs";
+import { operator } from "./operator.mjs";
 import { origin } from "./origin.mjs";
 import { several } from "./several.mjs";
 import { sources } from "./sources.mjs";
@@ -14,6 +15,7 @@ const servers = [demo(), stage(GROUPS)];
 try {
   const [small, great] = await Promise.all(servers.map((server) => server.ready()));
   await lists(browser, small);
+  await operator(browser, small);
   await sql(browser, small);
   await origin(small);
   await several(browser, small);

@@ -3,19 +3,19 @@ import { check, equal, on, until } from "./harness.mjs";
 
 const plain = (text) => text.replaceAll(",", "");
 const host = (row) => row.client_host?.replace(/^\//, "");
-const owner = (row) => (row.client_id === null ? "nobody" : `${row.client_id} ${host(row)}`);
+const owner = (row) => (row.client_id === null ? "no owner" : `${row.client_id} ${host(row)}`);
 
 /** Page, name of the link, table (its name, or its section), and the SQL column of each of its columns. */
 const LISTS = [
   ["/", "the ten worst groups", { section: "The ten worst groups" }, { Group: "group_id", Status: "status", Lag: "lag", Members: "members" }],
   ["/consumers?q=GROUP-0001", "this list", "Consumer groups",
     { Group: "group_id", Status: "status", Lag: "lag", Topics: "topic_names", Members: "members", State: "state", Kind: "kind" }],
-  ["/active?view=list&q=QUOTED&within=60", "these relations", "Relations",
+  ["/active?view=list&q=QUOTED&within=60", "these connections", "Connections",
     { Group: "group_id", Topic: "topic", "Group's status": "status", Lag: "lag", Owner: owner, Partitions: "partitions" }],
   ["/topics", "these topics", "Topics",
     { Topic: "topic", Groups: "groups", Active: "active_groups", Partitions: "partitions", "Log ends": "log_end_offset_sum" }],
   [`/group?${new URLSearchParams({ cluster: "stage", id: "<img src=x onerror=alert(1)>" })}`, "the partitions", "Partitions of the group",
-    { Topic: "topic", "Part.": "partition", Status: "status", Lag: "lag", Committed: "committed_offset", "Log end": "log_end_offset", Owner: (row) => row.client_id ?? "nobody", Host: host }],
+    { Topic: "topic", Partition: "partition", Status: "status", Lag: "lag", Committed: "committed_offset", "Log end": "log_end_offset", Owner: (row) => row.client_id ?? "no owner", Host: host }],
   ["/topic?cluster=stage&name=wide", "the consumers", { section: "Consumers" }, { Group: "group_id", "Status here": "status", Lag: "lag", Partitions: "partitions" }],
   ["/topic?cluster=stage&name=orders", "the partitions", "Partitions of the topic",
     { Partition: "partition", "Log end": "log_end_offset", "Log start": "log_start_offset", "Last stable": "last_stable_offset", Leader: "leader" }],
@@ -58,7 +58,7 @@ export async function numbers(browser, server) {
           const [names, rows] = await shown(page, table);
           const given = (await server.sql(statement)).map((row) => cells(columns, row));
           // Only the visible rows of a long list, and only the first line of a cell, since notes follow it.
-          const seen = rows.map((row) => Object.keys(columns).map((name) => plain(row[names.indexOf(name)]).split("\n")[0].replace(/read by nobody$/, "").trim()));
+          const seen = rows.map((row) => Object.keys(columns).map((name) => plain(row[names.indexOf(name)]).split("\n")[0].replace(/without consumers$/, "").trim()));
           equal(seen, given.slice(0, seen.length).map((row) => row.map(plain)), path);
           return seen.length > 0 || undefined;
         });

@@ -65,7 +65,7 @@ export async function several(browser, demo) {
         on(browser, server, `${path}${path.includes("?") ? "&" : "?"}cluster=gone`, {}, async (page) => {
           await page.locator("[data-banner]", { hasText: "gone" }).waitFor();
           await until("all answers", () => page.evaluate(() => !document.querySelector("[aria-busy=true]")));
-          if (path !== "/server") await page.getByText("could not be read").or(page.getByText("once the server has loaded")).first().waitFor();
+          if (path !== "/server") await page.getByText("could not be read").or(page.getByText("Loading…")).first().waitFor();
           const text = await page.locator("main").innerText();
           const empty = /There is no|No group has|Nobody|Nothing to|No commit for|\b0 (groups|topics|offsets)/.exec(text);
           assert(!empty, `${empty?.[0]}: ${text}`);

@@ -25,7 +25,7 @@ export async function sources(browser, server) {
       await until("its page", () => kept(page) === "redis" && page.url().includes("/group?"));
       equal(await page.locator("[data-committed='orders-0']").innerText(), "500");
       await page.getByText("<b>one</b>").first().waitFor();
-      await page.getByText("redis does not tell who reads.").waitFor();
+      await page.getByText("The source redis knows no members.").waitFor();
       await page.locator(".note").getByRole("link", { name: "kafka" }).click();
       await until("the other one", () => kept(page) === null);
       await until("its offset", async () => (await page.locator("[data-committed='orders-0']").innerText()) !== "500");

@@ -52,14 +52,14 @@ export async function sql(browser, server) {
     }));
   await check("SQL: every question of the cookbook runs", () =>
     on(browser, server, "/sql", {}, async (page) => {
-      const menu = page.locator("summary", { hasText: "Questions" });
+      const menu = page.locator("summary", { hasText: "Examples" });
       await menu.click();
       const questions = await page.locator("details[open] li button").allTextContents();
       assert(questions.length >= 8, questions);
       await menu.click();
       for (const question of questions) {
         await menu.click();
-        await page.getByRole("button", { name: question }).click();
+        await page.locator("details[open]").getByRole("button", { name: question }).click();
         await until(`an end of ${question}`, () => page.locator("[data-state]").getAttribute("data-state").then((state) => state !== "running" && state));
         equal(await page.locator("[data-state]").getAttribute("data-state"), "done", question);
       }

@@ -67,10 +67,10 @@ export async function staged(browser, server, groups) {
     }));
   await check("unread topics are found", () =>
     on(browser, server, "/topics", {}, async (page) => {
-      await page.getByRole("button", { name: "Read by nobody" }).click();
+      await page.getByRole("button", { name: "Without consumers" }).click();
       await until("the one", async () => (await page.locator("[role=cell] a").allTextContents()).join() === "unread-topic");
       await page.getByRole("link", { name: "unread-topic" }).click();
-      await page.getByText("Nobody has committed an offset of this topic.").waitFor();
+      await page.getByText("No group has committed an offset of this topic.").waitFor();
     }));
 
   await check(`with ${groups} groups the first page is shown after a fraction of their data`, () =>
@@ -120,11 +120,11 @@ export async function staged(browser, server, groups) {
     on(browser, server, "/server", {}, async (page) => {
       await page.locator("[data-frozen='0']").waitFor();
       await server.tell("freeze", 3);
-      const row = page.getByRole("region", { name: "Freezes" }).locator("tbody tr");
+      const row = page.getByRole("region", { name: "Open transactions" }).locator("tbody tr");
       await row.waitFor();
       const [partition, since] = await row.locator("td").allInnerTexts();
       equal([partition, since], ["3", "1 h ago"]);
-      await page.getByRole("link", { name: "SQL of the freezes" }).click();
+      await page.getByRole("link", { name: "SQL of the open transactions" }).click();
       await page.getByText("1 row in").waitFor();
       await page.goBack();
       await server.tell("thaw", 3);

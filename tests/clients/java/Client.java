@@ -7,6 +7,10 @@ import java.sql.SQLException;
 import java.sql.Statement;
 import java.sql.Timestamp;
 import java.sql.Types;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDateTime;
+import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -16,7 +20,8 @@ import java.util.Properties;
 
 /**
  * Queries a demo server (argument: host:port), and one with TLS and tokens (host:port, a token, the file of its CA), with
- * the JDBC driver of Flight SQL; prints the number of passed checks.
+ * the JDBC driver of Flight SQL; prints the number of passed checks. With the first argument alone,
+ * it checks times in the time zone of the JVM.
  */
 public final class Client {
   interface Check {
@@ -246,6 +251,30 @@ public final class Client {
     }
   }
 
+  /**
+   * Driver 18.3.0 subtracts the JVM's offset from UTC twice, for timestamps with a zone as for those without. Only
+   * getString and LocalDateTime show the UTC time of the server in every time zone; hence -Duser.timezone=UTC.
+   */
+  static void timeZones() throws SQLException {
+    for (String month : new String[] {"01", "07"}) {
+      String wall = "2026-" + month + "-15T12:00:00";
+      Instant instant = Instant.parse(wall + "Z");
+      Duration offset = Duration.ofSeconds(ZoneId.systemDefault().getRules().getOffset(instant).getTotalSeconds());
+      Instant shifted = instant.minus(offset.multipliedBy(2));
+      for (String type : new String[] {"", " AT TIME ZONE 'UTC'"}) {
+        String sql = "SELECT to_timestamp('" + wall + "')" + type + " AS t";
+        try (Connection connection = connect(); Statement statement = connection.createStatement();
+            ResultSet rows = statement.executeQuery(sql)) {
+          that(rows.next(), sql);
+          that(rows.getString(1).equals(wall.replace('T', ' ') + ".0"), rows.getString(1));
+          that(rows.getObject(1, LocalDateTime.class).equals(LocalDateTime.parse(wall)), rows.getObject(1, LocalDateTime.class));
+          that(rows.getTimestamp(1).toInstant().equals(shifted), rows.getTimestamp(1).toInstant());
+          that(((Timestamp) rows.getObject(1)).toInstant().equals(shifted), rows.getObject(1));
+        }
+      }
+    }
+  }
+
   static void emptyAnswers() throws SQLException {
     String sql = "SELECT group_id, lag FROM lag WHERE false";
     // createStatement is not used, because driver 18.3.0 then counts the columns of an empty result twice.
@@ -264,6 +293,10 @@ public final class Client {
     // The driver also logs the exceptions that it throws.
     java.util.logging.LogManager.getLogManager().reset();
     url = "jdbc:arrow-flight-sql://" + args[0] + "?useEncryption=false";
+    if (args.length == 1) {
+      CHECKS.put("times in " + ZoneId.systemDefault(), Client::timeZones);
+      runChecks();
+    }
     secured = "jdbc:arrow-flight-sql://" + args[1] + "?tlsRootCerts=" + args[3];
     token = args[2];
     CHECKS.put("statements, with times as objects", Client::statements);
@@ -279,6 +312,11 @@ public final class Client {
     CHECKS.put("tokens and TLS", Client::access);
     CHECKS.put("a catalog in the connection", Client::catalog);
     CHECKS.put("empty answers", Client::emptyAnswers);
+    runChecks();
+  }
+
+  /** Runs all checks and ends the process. */
+  static void runChecks() {
     int failed = 0;
     for (var check : CHECKS.entrySet()) {
       try {

@@ -1,4 +1,4 @@
-// Whether the server answers. GetStatus is asked all the time: it always answers, and says how loading goes.
+// Whether the server is reachable. GetStatus is polled: a server always answers it, with its load progress.
 import { Code } from "@connectrpc/connect";
 import type { ClusterStatus, GetStatusResponse } from "../gen/offsetd/v1/offsets_pb";
 import { client, problem } from "./rpc";
@@ -45,7 +45,7 @@ class Connection {
     this.up = answered;
     this.#failures = answered ? 0 : this.#failures + 1;
     const retry = Math.min(FIRST_RETRY * 2 ** this.#failures, LONGEST_RETRY) * (0.75 + Math.random() / 2);
-    // Nobody looks: nothing to keep up to date.
+    // A hidden tab needs no refresh.
     if (!document.hidden) this.#timer = setTimeout(() => void this.reachable(), answered ? EVERY : retry);
     return answered;
   }

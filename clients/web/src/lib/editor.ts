@@ -95,6 +95,19 @@ function complete(names: Names, context: CompletionContext): CompletionResult | 
   return { from: word.from, options: [...columns, ...tables, ...functions], validFor: /^\w*$/ };
 }
 
+/**
+ * Text that is typed over a selection. Chromium would keep the style of the replaced text by an inline `style`, which the
+ * content security policy forbids; so the editor replaces the selection itself.
+ */
+const plainTyping = EditorView.domEventHandlers({
+  beforeinput(event, view) {
+    if (event.inputType !== "insertText" || event.data === null || event.isComposing || view.state.selection.main.empty) return false;
+    event.preventDefault();
+    view.dispatch(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+    return true;
+  },
+});
+
 export interface Editor {
   text: () => string;
   /** What is selected, or all. */
@@ -129,6 +142,7 @@ export function open(host: HTMLElement, start: string, names: () => Names, on: {
       syntaxHighlighting(colours),
       wrongPlace,
       look,
+      plainTyping,
       EditorView.lineWrapping,
       placeholder("SELECT … FROM groups"),
       EditorView.contentAttributes.of({ "aria-label": "SQL statement", "aria-multiline": "true" }),

@@ -67,16 +67,6 @@ export function millis(value: string | { seconds: bigint; nanos: number } | unde
   return Number(value.seconds) * 1000 + value.nanos / 1e6;
 }
 
-/** Full, in UTC: what the tables and the logs of Kafka say. */
-export function utc(at: number): string {
-  return `${new Date(at).toISOString().replace("T", " ").replace("Z", "")} UTC`;
-}
-
-/** Of the clock on the wall. */
-export function clock(at: number): string {
-  return new Date(at).toLocaleTimeString("en-GB");
-}
-
 /** One line: what would break it is shown as a sign. */
 export function visible(text: string): string {
   // eslint-disable-next-line no-control-regex

@@ -11,7 +11,7 @@ export interface Node {
   source?: string;
   /** Of a group. */
   status?: string;
-  /** Of an owner: whose. */
+  /** Of an owner: its group. */
   group?: string;
   /** Of many groups or owners as one: of which topic. */
   topic?: string;
@@ -30,14 +30,17 @@ export interface Graph {
   edges: Edge[];
   /** Of the fullest column. */
   height: number;
-  /** What is not shown one by one, in words. */
+  /** Describes the nodes that stand for many. */
   note: string;
 }
 
-/** More cannot be read. */
+/** Most edges that are drawn. */
 export const MOST_EDGES = 300;
-/** Of more reads, so many are shown one by one. */
+/** Edges from groups to topics that are drawn one by one where there are too many. */
 const MOST_READS = 60;
+
+/** From the worst status to the best. */
+const SEVERITY = ["data_lost", "stopped", "stalled", "rewind", "lagging", "unknown", "ok"];
 
 const key = (...parts: string[]) => parts.join("\n");
 
@@ -82,12 +85,13 @@ export function graph(consumers: Consumer[], relations: ConsumerEdge[]): Graph {
     const counted = [...owners].map(([topic, members]): Edge => ({
       from: topic, to: many("owner", topic, members.size, "member"), lag: undefined, status: "ok",
     }));
-    note = `${exact(edges.length)} edges are too many to read: the owners are shown as a number of each topic`;
+    note = `${exact(edges.length)} connections are too many to draw: owners are shown as one number per topic`;
     let left = [...reads.values()];
     if (left.length + counted.length > MOST_EDGES) {
-      const severity = (edge: Edge) => edge.lag ?? -1n;
-      left.sort((one, other) => (severity(other) > severity(one) ? 1 : severity(other) < severity(one) ? -1 : 0));
-      note += `, and the groups as well, but for the ${MOST_READS} with the most lag. Search to see others`;
+      const rank = (edge: Edge) => SEVERITY.indexOf(edge.status);
+      const lag = (edge: Edge) => edge.lag ?? -1n;
+      left.sort((one, other) => rank(one) - rank(other) || (lag(other) > lag(one) ? 1 : lag(other) < lag(one) ? -1 : 0));
+      note += `, and only the ${MOST_READS} connections with the worst status and the most lag are drawn one by one. Search to see others`;
       const others = new Map<string, Edge[]>();
       for (const edge of left.slice(MOST_READS)) {
         if (!others.has(edge.to)) others.set(edge.to, []);

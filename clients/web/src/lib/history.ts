@@ -7,7 +7,7 @@ import { client } from "./rpc";
 
 export interface Sample {
   at: number;
-  /** Unset where nothing is known, or nobody looked. */
+  /** Unset where the lag is unknown, and between samples that are far apart. */
   lag?: number | undefined;
   /** Age of the oldest unread record. */
   seconds?: number | undefined;
@@ -39,11 +39,11 @@ export interface Wanted {
 const BY = { topic: HistoryBy.TOPIC, group: HistoryBy.GROUP, cluster: HistoryBy.CLUSTER };
 /** Of a chart (ms). */
 const LEAST = 120_000;
-/** A line ends where so many steps have no sample. */
+/** Steps without a sample after which a line is interrupted. */
 const GAP = 4;
 const exact = (value: string) => ({ match: { case: "exact" as const, value } });
 
-/** Where a chart begins: what was before the first sample is not known, and needs no room. */
+/** The left end of a chart: the first sample, at most `from`. Times without samples take no room. */
 export function begin(series: Series[], from: number, to: number): number {
   const first = Math.min(...series.map((of) => of.samples[0]?.at ?? to), to - LEAST);
   return Math.max(from, first);

@@ -38,7 +38,7 @@ class Pause {
 
 export const pause = new Pause();
 
-/** Whether anything is read by itself. Tabs that nobody sees hold no connection. */
+/** Whether data is refreshed. A hidden tab holds no connection. */
 function running(): boolean {
   return pause.since === undefined && !pause.hidden && connection.up && !token.wanted;
 }
@@ -46,7 +46,7 @@ function running(): boolean {
 export class Live<T> {
   data = $state.raw<T>();
   problem = $state.raw<Problem>();
-  /** When the data was asked for (ms). */
+  /** When the data was requested (ms). */
   at = $state(0);
   /** An answer to something new is awaited. */
   busy = $state(false);
@@ -129,7 +129,7 @@ export class Live<T> {
     try {
       const data = await source.load(abort.signal);
       if (abort.signal.aborted) return;
-      // What was asked for before a pause changes nothing in it.
+      // Data that was requested before a pause does not change the paused page.
       if (this.busy || pause.since === undefined) {
         this.data = data;
         this.problem = undefined;
@@ -138,7 +138,7 @@ export class Live<T> {
     } catch (error) {
       if (abort.signal.aborted) return;
       const what = problem(error);
-      // Until it is known whether anybody is there, what is shown is old, not wrong.
+      // Until it is known whether the server is reachable, the shown data is old, not wrong.
       if (!(maybeUnreachable(what) && !(await connection.reachable())) && !abort.signal.aborted) this.problem = what;
     }
     if (abort.signal.aborted) return;

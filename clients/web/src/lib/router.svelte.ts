@@ -66,11 +66,20 @@ class Router {
   #click(event: MouseEvent): void {
     if (event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const link = event.composedPath().find((node) => node instanceof HTMLAnchorElement);
-    if (!link || link.target || link.hasAttribute("download")) return;
+    if (!link) return this.#clickRow(event);
+    if (link.target || link.hasAttribute("download")) return;
     const url = new URL(link.href);
     if (url.origin !== location.origin || !(PAGES as readonly string[]).includes(url.pathname)) return;
     event.preventDefault();
     this.go(url.href);
+  }
+
+  /** A click on a row opens what its first link opens. Controls in the row, and selected text, take precedence. */
+  #clickRow(event: MouseEvent): void {
+    const target = event.target instanceof Element ? event.target : undefined;
+    const row = target?.closest<HTMLElement>("[data-href]");
+    if (!row?.dataset["href"] || target?.closest("button, input, select, label, summary") || getSelection()?.toString()) return;
+    this.go(row.dataset["href"]);
   }
 }
 

@@ -36,20 +36,20 @@ export async function rows<Row>(statement: string, signal?: AbortSignal, cluster
   return answer;
 }
 
-/** What went wrong, in words; the code is for those who report it. */
+/** An error: its text, and its code for reports. */
 export interface Problem {
   code: Code;
   message: string;
 }
 
-/** Every error passes here, so that a missing token is asked for whoever made the call. */
+/** Every error passes through here, so that a missing token is requested for every call. */
 export function problem(error: unknown): Problem {
   const { code, rawMessage } = ConnectError.from(error);
   if (code === Code.Unauthenticated) token.refuse();
   return { code, message: rawMessage };
 }
 
-/** May mean that nobody was there to answer. GetStatus tells: a server always answers it. */
+/** Whether the error may mean that the server is unreachable. GetStatus decides: a server always answers it. */
 export function maybeUnreachable({ code }: Problem): boolean {
   return [Code.Unknown, Code.Unavailable, Code.Internal, Code.Aborted, Code.Canceled].includes(code);
 }

@@ -5,7 +5,7 @@ import type { RecordBatch, Schema } from "./arrow";
 import { type Problem, client, maybeUnreachable, problem } from "./rpc";
 import { connection } from "./connection.svelte";
 
-/** More than that nobody scrolls through; the server's own limit may be lower. */
+/** Most rows that are read. The server's own limit may be lower. */
 export const MAX_ROWS = 1_000_000;
 /** Milliseconds between two looks of the page at what came. */
 const SHOW = 100;

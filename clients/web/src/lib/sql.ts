@@ -35,7 +35,7 @@ export const BY_SEVERITY = `array_position(${STATUSES}, status)`;
 /** Of some rows. */
 export const WORST_STATUS = `array_element(${STATUSES}, CAST(min(${BY_SEVERITY}) AS BIGINT))`;
 
-/** The greatest age over time. Nobody knows it where none is behind but those of unknown age. */
+/** The greatest age over time; unknown where only partitions of unknown age have a lag. */
 const OLDEST =
   "CASE WHEN max(lag_seconds) > 0 OR count(*) FILTER (WHERE lag > 0 AND lag_seconds IS NULL) = 0\n" +
   "            THEN max(lag_seconds) END AS lag_seconds";

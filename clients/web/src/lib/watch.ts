@@ -1,4 +1,4 @@
-// Streams of changes, each filter's one for all who want it: without TLS a browser has six connections to a server.
+// Streams of changes, one per filter, shared by its listeners: without TLS a browser has six connections to a server.
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { OffsetChange, OffsetFilterSchema } from "../gen/offsetd/v1/offsets_pb";
 import { connection } from "./connection.svelte";
@@ -10,12 +10,12 @@ type Listener = (changes: OffsetChange[]) => void;
 /** More changes a second than anybody can follow: then the clock is enough. */
 const FLOOD = 500;
 const FLOOD_PAUSE = 30_000;
-/** Who comes back so soon (ms) finds the stream still open. */
+/** A stream stays open so long (ms) after its last listener has left. */
 const LINGER = 100;
 
 const streams = new Map<string, { listeners: Set<Listener>; abort: AbortController }>();
 
-/** Tells of changes, and with none where some were missed, until the function that it gives is called. */
+/** Calls the listener with changes, and with an empty list after a resync, until the returned function is called. */
 export function follow(filter: string, listener: Listener): () => void {
   let stream = streams.get(filter);
   if (!stream) {
