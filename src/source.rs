@@ -60,6 +60,12 @@ trait SourceSettings: KindSettings {
     /// Builds the source.
     fn open(&self, common: &config::Source) -> Self::Source;
 
+    /// Returns the layout of the source's keys and values, if its kind has one.
+    fn layout(&self, common: &config::Source) -> Option<layout::Layout> {
+        let _ = common;
+        None
+    }
+
     /// Checks whether the source can be read and returns a description of its content. May block.
     fn examine(&self, common: &config::Source) -> Result<String, SourceError>;
 }
@@ -69,6 +75,7 @@ trait SourceSettings: KindSettings {
 struct KindEntry {
     form: KindSpec,
     open: fn(&config::Source) -> Option<AnySource>,
+    layout: fn(&config::Source) -> Option<layout::Layout>,
     examine: fn(&config::Source) -> Option<Result<String, SourceError>>,
 }
 
@@ -76,6 +83,7 @@ impl KindEntry {
     const fn of<S: SourceSettings>() -> Self {
         Self {
             form: KindSpec::of::<S>(),
+            layout: |source| source.kind_config.get::<S>()?.layout(source),
             open: |source| source.kind_config.get::<S>().map(|own| AnySource::new(own.open(source))),
             examine: |source| source.kind_config.get::<S>().map(|own| own.examine(source)),
         }
@@ -99,6 +107,12 @@ pub fn open(source: &config::Source) -> Option<AnySource> {
 #[must_use]
 pub fn examine(source: &config::Source) -> Option<Result<String, SourceError>> {
     (KINDS.iter().find(|kind| kind.form.name == source.kind)?.examine)(source)
+}
+
+/// Returns how a configured source reads keys and values. Returns `None` for an unknown kind, and for one without layout.
+#[must_use]
+pub fn layout_of(source: &config::Source) -> Option<layout::Layout> {
+    (KINDS.iter().find(|kind| kind.form.name == source.kind)?.layout)(source)
 }
 
 /// A source of any kind, ready to run once.

@@ -11,13 +11,16 @@ use crate::{
     source,
 };
 
+mod matching;
+
 pub(super) const EXAMPLES: &str = "\
 The output is a configuration file with the effective values. Secrets are shown as ***. If the configuration has errors,
 all of them are reported, and the exit status is 64.
 
 Examples:
   offsetd check-config --config offsetd.toml
-  offsetd check-config --example > offsetd.toml";
+  offsetd check-config --example > offsetd.toml
+  offsetd check-config --config offsetd.toml --match redis offset:orders:billing 3 1200";
 
 /// Arguments of `check-config`.
 #[derive(Debug, Args)]
@@ -28,6 +31,10 @@ pub struct CheckConfigArgs {
     /// Write an example file: every setting with its meaning, unit, default and the reason for the default.
     #[arg(long, exclusive = true)]
     pub example: bool,
+    /// Show which parts of an offset a source's layout takes from an example: the name of the source, a key (for a hash, a
+    /// key and a field), and, optionally, a value. Give it as the last argument.
+    #[arg(long = "match", value_names = ["SOURCE", "KEY"], num_args = 2..=4, allow_hyphen_values = true)]
+    pub matches: Vec<String>,
 }
 
 /// Runs `check-config`.
@@ -40,7 +47,11 @@ pub(super) fn run(args: &CheckConfigArgs, env: &BTreeMap<String, String>, out: &
     } else {
         let loaded = args.config.load(env)?;
         Access::new(&loaded.config.server).map_err(|error| Failure::Usage(error.to_string()))?;
-        write(out, &loaded.effective)?;
+        if args.matches.is_empty() {
+            write(out, &loaded.effective)?;
+        } else {
+            matching::explain(&loaded.config.sources, &args.matches, out)?;
+        }
     }
     out.flush()?;
     Ok(())

@@ -79,6 +79,10 @@ impl SourceSettings for Redis {
         PolledSource::new(RedisListing::new(self, common), self.interval)
     }
 
+    fn layout(&self, common: &config::Source) -> Option<Layout> {
+        self.read_layout(common).ok().map(|(layout, _)| layout)
+    }
+
     fn examine(&self, common: &config::Source) -> Result<String, SourceError> {
         let (layout, _) = self.read_layout(common).map_err(|error| settings_error(&error))?;
         let servers = self.connector().map_err(|error| settings_error(&error))?.connect()?;

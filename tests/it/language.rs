@@ -167,7 +167,7 @@ fn forbidden(text: &str) -> Vec<Hit> {
     });
     let text = ALLOWED.iter().fold(text.to_owned(), |text, phrase| text.replace(phrase, "|"));
     let hit = |found: regex::Match<'_>| {
-        let line = text[..found.start()].matches('\n').count() + 1;
+        let line = text.get(..found.start()).unwrap_or_default().matches('\n').count() + 1;
         Hit { line, word: found.as_str().split_whitespace().collect::<Vec<_>>().join(" ") }
     };
     PATTERN.find_iter(&text).map(hit).collect()

@@ -3,7 +3,7 @@ use super::*;
 fn check(args: ClusterArgs, env: &[(&str, &str)]) -> Result<String, Failure> {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let mut out = Vec::new();
-    run(&CheckConfigArgs { config: args, example: false }, &env, &mut out)?;
+    run(&CheckConfigArgs { config: args, example: false, matches: vec![] }, &env, &mut out)?;
     Ok(String::from_utf8(out).unwrap())
 }
 

@@ -12,6 +12,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(super) enum OrderValue<'a> {
     Number(i64),
+    /// Ordered by the first number, then by the second.
+    Pair(i64, i64),
     Seconds(f64),
     Text(&'a str),
 }
@@ -60,8 +62,8 @@ const COLUMNS: [(&str, GetValue); 22] = [
     ("unknown_lag_partitions", |fact| number(fact.unknown_lag_partitions)),
     ("last_committed_at", |fact| number(fact.last_committed_at?)),
     ("active", |fact| number(fact.active)),
-    // From good to bad.
-    ("status", |fact| number(fact.status as u8)),
+    // From good to bad, and by lag within a status.
+    ("status", |fact| Some(OrderValue::Pair(i64::from(fact.status as u8), fact.lag.unwrap_or(-1)))),
     ("members_stale_since", |fact| number(fact.group.group.members_stale_since()?)),
     ("coordinator", |fact| number(coordinator(fact.group)?)),
     ("offsets_kept_in", |fact| fact.offset_sources().next().map(|name| OrderValue::Text(name))),

@@ -63,7 +63,7 @@ fn language(info: &mut SqlInfoDataBuilder) {
     info.append(I::SqlIdentifierQuoteChar, "\"");
     info.append(I::SqlQuotedIdentifierCase, SqlSupportedCaseSensitivity::SqlCaseSensitivityCaseInsensitive as i64);
     info.append(I::SqlAllTablesAreSelectable, true);
-    info.append(I::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedHigh as i64);
+    info.append(I::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedAtEnd as i64);
     info.append(I::SqlKeywords, KEYWORDS);
     info.append(I::SqlNumericFunctions, functions::NUMBERS);
     info.append(I::SqlStringFunctions, functions::text().as_slice());

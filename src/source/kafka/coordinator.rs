@@ -56,7 +56,15 @@ impl<Q> Coordinators<Q> {
     /// Makes a sender that has sent no request. `calls_per_second`: rate limit.
     pub(super) fn new(connector: Connector, calls_per_second: usize) -> Self {
         let rate_limit = RateLimit::new(calls_per_second, now());
-        Self { connector, rate_limit, admin: None, pending: BTreeMap::new(), lost: vec![], next_number: 0, failed: false }
+        Self {
+            connector,
+            rate_limit,
+            admin: None,
+            pending: BTreeMap::new(),
+            lost: vec![],
+            next_number: 0,
+            failed: false,
+        }
     }
 
     /// Sends a request that counts as `calls` calls. `send` returns false if librdkafka refuses its names. Every

@@ -270,7 +270,7 @@ impl Poller {
                 RequestKind::Groups => self.apply_groups(reply),
                 RequestKind::Ends(kind) => {
                     let (ticks, at) = pending.sent;
-                    let found = self.to_answers(kind, ticks, reply);
+                    let found = self.read_offsets(kind, ticks, reply);
                     answers.entry((kind, ticks, at)).or_default().extend(found);
                 }
             }
@@ -302,7 +302,7 @@ impl Poller {
         }
     }
 
-    fn to_answers(&mut self, kind: OffsetSpec, sent: Ticks, reply: Reply) -> Vec<OffsetAnswer> {
+    fn read_offsets(&mut self, kind: OffsetSpec, sent: Ticks, reply: Reply) -> Vec<OffsetAnswer> {
         let listed = match reply.content {
             Ok(ReplyContent::Offsets(listed)) => listed,
             Ok(_) => return vec![],

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::{LayoutError, Mismatch, OffsetParts, Placeholder, Template, Topics};
 
-/// Maximum number of offsets in one document. Further ones are ignored.
+/// Maximum number of offsets in one document. A document with more is malformed.
 const MAX_OFFSETS: usize = 100_000;
 
 /// A JSON template.
@@ -53,7 +53,7 @@ impl Document {
         let Ok(document) = serde_json::from_slice::<Json>(document) else { return vec![Err(Mismatch::NoMatch)] };
         let mut found = vec![];
         self.0.read(&document, &OffsetParts::default(), topics, &mut found);
-        found
+        if found.len() > MAX_OFFSETS { vec![Err(Mismatch::NoMatch)] } else { found }
     }
 }
 
@@ -117,7 +117,7 @@ impl Node {
         topics: Topics<'_>,
         found: &mut Vec<Result<OffsetParts, Mismatch>>,
     ) {
-        if found.len() >= MAX_OFFSETS {
+        if found.len() > MAX_OFFSETS {
             return;
         }
         match self {

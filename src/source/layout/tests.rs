@@ -314,3 +314,19 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
         ]
     })
 }
+
+#[test]
+fn a_list_with_too_many_offsets_is_malformed_as_a_whole() {
+    let text = |count: usize| vec!["0:1"; count].join(",");
+    let value = Value::parse("{partition}:{offset}", Some(",")).unwrap();
+    assert_eq!(value.read(text(100_000).as_bytes(), NO_TOPICS).iter().filter(|parts| parts.is_ok()).count(), 100_000);
+    assert_eq!(value.read(text(100_001).as_bytes(), NO_TOPICS), [Err(Mismatch::NoMatch)]);
+
+    let json = |count: usize| {
+        let entries: Vec<String> = (0..count).map(|partition| format!("\"{partition}\":1")).collect();
+        format!("{{{}}}", entries.join(","))
+    };
+    let value = Value::parse(r#"{"{partition}":"{offset}"}"#, None).unwrap();
+    assert_eq!(value.read(json(100_000).as_bytes(), NO_TOPICS).iter().filter(|parts| parts.is_ok()).count(), 100_000);
+    assert_eq!(value.read(json(100_001).as_bytes(), NO_TOPICS), [Err(Mismatch::NoMatch)]);
+}

@@ -4,7 +4,7 @@ use super::{LayoutError, Mismatch, OffsetParts, Placeholder, Template, Topics, j
 
 /// Maximum length of a value in bytes: the default maximum size of a ZooKeeper znode.
 const MAX_BYTES: usize = 1 << 20;
-/// Maximum number of offsets in one list. Further ones are ignored.
+/// Maximum number of offsets in one list. A longer list is malformed.
 const MAX_ELEMENTS: usize = 100_000;
 
 /// How a value encodes offsets.
@@ -68,7 +68,13 @@ impl Value {
                     None => vec![one(text)],
                     // An empty list has no offsets and is not malformed.
                     Some(_) if text.trim().is_empty() => vec![],
-                    Some(separator) => text.trim().split(separator.as_str()).take(MAX_ELEMENTS).map(one).collect(),
+                    Some(separator) => {
+                        let text = text.trim();
+                        match text.split(separator.as_str()).nth(MAX_ELEMENTS) {
+                            Some(_) => vec![Err(Mismatch::NoMatch)],
+                            None => text.split(separator.as_str()).map(one).collect(),
+                        }
+                    }
                 }
             }
             Self::Json(document) => document.read(value, topics),

@@ -58,6 +58,9 @@ impl Table for Partitions {
                     EndError::Other(code) => Some(format!("librdkafka error {code}")),
                 },
             )
+            .time("last_stable_observed_at", "Time of the request for last_stable_offset (UTC)", |row| {
+                (row.value.last_stable >= 0).then_some(row.value.last_stable_at)
+            })
     }
 
     fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {

@@ -183,7 +183,10 @@ impl LogEndsBoard {
                 let Some(value) = ends.values.get_mut(answer.slot as usize) else { continue };
                 match (kind, answer.result) {
                     (OffsetSpec::Start, Ok((offset, _))) => value.log_start = offset,
-                    (OffsetSpec::Stable, Ok((offset, _))) => value.last_stable = offset,
+                    (OffsetSpec::Stable, Ok((offset, _))) => {
+                        value.last_stable = offset;
+                        value.last_stable_at = sent_at;
+                    }
                     (OffsetSpec::High, Ok((offset, epoch))) => {
                         if value.log_start > offset {
                             // These offsets belong to a log that no longer exists.

@@ -22,6 +22,8 @@ pub struct LogOffsets {
     pub log_end: i64,
     /// Last stable offset: the end for a read_committed consumer.
     pub last_stable: i64,
+    /// Time at which the request for `last_stable` was sent: it is sent less often than that for `log_end`.
+    pub last_stable_at: Millis,
     /// Leader epoch in the response that had the log end.
     pub leader_epoch: i32,
     /// Time at which the request for `log_end` was sent. The response is not older.
@@ -45,6 +47,7 @@ impl LogOffsets {
         log_start: -1,
         log_end: -1,
         last_stable: -1,
+        last_stable_at: 0,
         leader_epoch: -1,
         observed: 0,
         observed_at: 0,

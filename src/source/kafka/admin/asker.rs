@@ -191,7 +191,9 @@ impl Asker {
         while self.coordinators.len() < AT_ONCE {
             // Sending a request takes some time.
             let now = self::now();
-            let Some(question) = self.coordinators.rate_limit.allows(now).then(|| self.next(now)).flatten() else { return };
+            let Some(question) = self.coordinators.rate_limit.allows(now).then(|| self.next(now)).flatten() else {
+                return;
+            };
             self.asked = self.asked.wrapping_add(1);
             let calls = if matches!(question, Question::Members(_)) { CALLS_OF_MEMBERS } else { 1 };
             self.send(question, calls);

@@ -1,0 +1,83 @@
+use std::collections::BTreeMap;
+
+use super::super::{CheckConfigArgs, run};
+use crate::cli::{Failure, serve::ClusterArgs};
+
+const FILE: &str = "\
+[clusters.east]
+bootstrap_servers = '127.0.0.1:1'
+[sources.strings]
+kind = 'redis'
+url = 'redis://127.0.0.1:1/0'
+key = 'offset:{topic}:{partition}:{group}'
+[sources.hashes]
+kind = 'redis'
+url = 'redis://127.0.0.1:1/0'
+key = '{group}-{topic}'
+offset_is = 'last'
+[sources.file]
+kind = 'import'
+path = '/nowhere/offsets.ndjson'
+";
+
+fn explain(texts: &[&str]) -> (String, Option<Failure>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("offsetd.toml");
+    std::fs::write(&path, FILE).unwrap();
+    let args = CheckConfigArgs {
+        config: ClusterArgs { config: Some(path), ..ClusterArgs::default() },
+        example: false,
+        matches: texts.iter().map(|text| (*text).to_owned()).collect(),
+    };
+    let mut out = vec![];
+    let failure = run(&args, &BTreeMap::new(), &mut out).err();
+    (String::from_utf8(out).unwrap(), failure)
+}
+
+#[test]
+fn the_parts_of_a_key_and_the_offset_of_its_value_are_shown() {
+    let (text, failure) = explain(&["strings", "offset:orders:3:billing", "42"]);
+    assert!(failure.is_none(), "{failure:?}");
+    for line in [
+        "offset:orders:3:billing\n",
+        "  group: billing\n",
+        "  topic: orders\n",
+        "  partition: 3\n",
+        "  → group billing, topic orders, partition 3, committed_offset 42\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+}
+
+#[test]
+fn a_key_with_several_readings_names_the_topics_that_decide() {
+    let (text, failure) = explain(&["hashes", "a-b-c", "7", "99"]);
+    assert!(failure.is_none(), "{failure:?}");
+    assert!(text.contains("decides, else the longest: b-c, c\n"), "{text}");
+    assert!(text.contains("  partition: 7\n") && text.contains("  offsets: 1\n"), "{text}");
+}
+
+#[test]
+fn what_does_not_match_fails_with_the_text_that_is_at_fault() {
+    let (text, failure) = explain(&["strings", "offsets:orders"]);
+    assert!(text.contains("offsets:orders\n  does not match\n"), "{text}");
+    assert_eq!(failure.map(|failure| failure.code()), Some(1));
+    let (text, failure) = explain(&["strings", "offset:orders:3:billing", "-1"]);
+    assert!(text.ends_with("-1\n  does not match\n"), "{text}");
+    assert_eq!(failure.map(|failure| failure.code()), Some(1));
+}
+
+#[test]
+fn a_source_without_layout_or_a_wrong_number_of_texts_is_a_usage_error() {
+    for (texts, part) in [
+        (&["nowhere", "key"][..], "the configuration has: file, hashes, strings"),
+        (&["file", "key"], "has no layout"),
+        (&["hashes", "a-b"], "a key, a field and"),
+        (&["strings", "a", "b", "c"], "a key and"),
+    ] {
+        let (_, failure) = explain(texts);
+        let failure = failure.unwrap();
+        assert_eq!(failure.code(), 64, "{failure}");
+        assert!(failure.to_string().contains(part), "{failure}");
+    }
+}
