@@ -325,7 +325,7 @@ fn sentinels_tell_where_the_primary_is() {
     shows(&server, json!([row("billing", "orders", 0, 5)]));
     server.stop_cleanly();
     let (_kafka, _folder, server) = with_redis(&source("other"));
-    let failing = "SELECT state, last_error LIKE '%watch no primary%' AS told FROM sources WHERE source = 'redis'";
+    let failing = "SELECT state, last_error LIKE '%monitor no primary%' AS told FROM sources WHERE source = 'redis'";
     wait_for("the refusal", LIMIT, || is(&server, failing, json!([{"state": "failing", "told": true}])));
     server.stop_cleanly();
 }
