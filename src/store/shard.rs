@@ -22,13 +22,13 @@ use crate::{
 };
 
 mod directory;
-mod overlay;
+mod provisional;
 mod view;
 mod replay;
 
 use directory::Directory;
 pub use directory::{GroupSet, Groups};
-use overlay::Overlay;
+use provisional::Provisional;
 pub use view::{CopiedEntry, HiddenGroups, OffsetLookup, ShardView};
 
 /// Number of lock attempts before a reader parks; they take at most a tenth of a millisecond.
@@ -45,7 +45,7 @@ struct ShardState {
     highest: Revision,
     /// Facts below this revision were passed to [`Shard::apply`].
     read_to: Revision,
-    overlay: Overlay,
+    provisional: Provisional,
     changes: Option<broadcast::Sender<Arc<Change>>>,
     /// Groups that readers see in another shard, or nowhere.
     hidden: HiddenGroups,
@@ -74,8 +74,8 @@ pub struct Shard {
     applied: watch::Sender<Revision>,
     /// Time at which `applied` last moved.
     applied_at: AtomicU32,
-    /// Whether the transaction overlay has entries for this shard.
-    has_overlay: AtomicBool,
+    /// Whether the shard has provisional values.
+    has_provisional: AtomicBool,
     state: RwLock<ShardState>,
     names: Arc<NameInterner>,
     context: ShardContext,
@@ -93,7 +93,7 @@ impl Shard {
             progress: Progress::default(),
             applied: watch::Sender::new(Revision::NONE),
             applied_at: AtomicU32::new(0),
-            has_overlay: AtomicBool::new(false),
+            has_provisional: AtomicBool::new(false),
             state: RwLock::new(ShardState {
                 groups: Directory::default(),
                 commits: CommitRings::new(limits.commits_kept),
@@ -102,7 +102,7 @@ impl Shard {
                 last: Revision::NONE,
                 highest: Revision::NONE,
                 read_to: Revision::NONE,
-                overlay: Overlay::default(),
+                provisional: Provisional::default(),
                 changes: None,
                 hidden: HiddenGroups::default(),
                 view: OnceLock::new(),
@@ -123,7 +123,7 @@ impl Shard {
         }
         let now = self.now();
         let mut state = self.write();
-        let is_quiet = state.changes.is_none() && state.overlay.is_empty();
+        let is_quiet = state.changes.is_none() && state.provisional.is_empty();
         let kind = |event: &Event<'_>| {
             let is_commit = matches!(event.kind, EventKind::Commit { .. });
             is_quiet && is_commit && event.revision < live_from
@@ -146,7 +146,7 @@ impl Shard {
     fn apply_each(&self, state: &mut ShardState, events: &[Event<'_>], live_from: Revision, now: &Now) {
         for event in events {
             state.read_to = event.revision.next();
-            if self.is_overlaid(state, event, now) {
+            if self.is_provisional(state, event, now) {
                 continue;
             }
             let live = event.revision >= live_from;
@@ -178,7 +178,7 @@ impl Shard {
 
     /// Sets the revision up to which (exclusive) the source is applied. It never moves back.
     pub fn set_applied(&self, revision: Revision) {
-        self.end_overlay(revision);
+        self.end_provisional(revision);
         self.applied_at.store(self.clock.ticks(), Ordering::Relaxed);
         self.applied.send_if_modified(|applied| {
             let forward = revision > *applied;

@@ -67,7 +67,7 @@ export async function several(browser, demo) {
           await until("all answers", () => page.evaluate(() => !document.querySelector("[aria-busy=true]")));
           if (path !== "/server") await page.getByText("could not be read").or(page.getByText("Loading…")).first().waitFor();
           const text = await page.locator("main").innerText();
-          const empty = /There is no|No group has|Nobody|Nothing to|No commit for|\b0 (groups|topics|offsets)/.exec(text);
+          const empty = /There is no|No group has|Nothing to|No commit for|\b0 (groups|topics|offsets)/.exec(text);
           assert(!empty, `${empty?.[0]}: ${text}`);
           if (path === "/server") equal(await page.locator("dt", { hasText: /^Groups$/ }).locator("+ dd").innerText(), "–\nunknown");
         }));

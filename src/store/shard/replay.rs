@@ -1,4 +1,4 @@
-//! The fast path of the initial load. While no watcher and no overlay entry exists, replayed commits need no change
+//! The fast path of the initial load. While no watcher and no provisional value exists, replayed commits need no change
 //! events. They arrive in runs of one group, so each run looks the group up and makes it writable once.
 
 use super::{

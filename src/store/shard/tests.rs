@@ -202,7 +202,7 @@ fn logged(shard: &Shard, group: &str) -> Option<(i64, i64)> {
 }
 
 #[test]
-fn an_overlay_entry_does_not_jump_back_when_the_reader_reaches_it() {
+fn a_provisional_value_does_not_jump_back_when_the_reader_reaches_it() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     shard.set_applied(Revision(1));
@@ -240,7 +240,7 @@ fn an_aborted_record_restores_the_value_of_the_log() {
 }
 
 #[test]
-fn a_deletion_in_the_overlay_is_not_undone_by_older_commits() {
+fn a_provisional_deletion_is_not_undone_by_older_commits() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     shard.set_applied(Revision(1));
@@ -253,7 +253,7 @@ fn a_deletion_in_the_overlay_is_not_undone_by_older_commits() {
 }
 
 #[test]
-fn a_later_answer_replaces_the_overlay_entry() {
+fn a_later_answer_replaces_the_provisional_value() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     shard.set_applied(Revision(1));

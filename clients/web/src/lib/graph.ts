@@ -1,4 +1,4 @@
-// The relation graph: groups, the topics that they read, and who owns the partitions. Columns, so that it stays readable.
+// The graph of groups, topics and owners of partitions, in three columns.
 import { exact } from "./format";
 import type { Consumer, ConsumerEdge } from "../gen/offsetd/v1/offsets_pb";
 

@@ -151,7 +151,7 @@ export class Live<T> {
   }
 }
 
-/** Ticks once a second while anybody looks: for "4 s ago". */
+/** The current time, updated every second while the tab is visible: for "4 s ago". */
 class Now {
   ms = $state(Date.now());
 

@@ -7,10 +7,10 @@ import { client, maybeUnreachable, problem } from "./rpc";
 export type Filter = MessageInitShape<typeof OffsetFilterSchema>;
 type Listener = (changes: OffsetChange[]) => void;
 
-/** More changes a second than anybody can follow: then the clock is enough. */
+/** Beyond this rate of changes per second, pages refresh by their timer. */
 const FLOOD = 500;
 const FLOOD_PAUSE = 30_000;
-/** A stream stays open so long (ms) after its last listener has left. */
+/** Time (ms) that a stream stays open after its last listener has left. */
 const LINGER = 100;
 
 const streams = new Map<string, { listeners: Set<Listener>; abort: AbortController }>();

@@ -50,7 +50,7 @@ export function short(at: number): string {
   return format({ ...DAY, ...TIME }).format(at);
 }
 
-/** A label on an axis that spans so many milliseconds. */
+/** A label on an axis of the given length (ms). */
 export function tick(at: number, span: number): string {
   return format({ ...(span > 86_400_000 ? DAY : {}), ...(span < 600_000 ? SECONDS : TIME) }).format(at);
 }

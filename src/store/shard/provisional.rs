@@ -1,4 +1,4 @@
-//! The transaction overlay of a shard: plain commits after an open transaction, shown before the reader reaches them.
+//! Provisional values of a shard: commits after an open transaction, shown before the reader reaches them.
 //!
 //! The reader stops at the last stable offset. The coordinators of groups report the commits that come after it, and
 //! the store shows them with the offsets of their records. Until the reader reaches such a record, earlier records of
@@ -18,23 +18,23 @@ use super::{
 };
 use crate::model::{Millis, Name, Revision};
 
-/// Keys and memberships of which the overlay knows more than the reader.
+/// Keys and memberships with a provisional value, ahead of the reader.
 #[derive(Debug, Default)]
-pub(super) struct Overlay {
-    keys: HashMap<(Name, Name, i32), OverlayEntry>,
+pub(super) struct Provisional {
+    keys: HashMap<(Name, Name, i32), ProvisionalEntry>,
     /// By group, the last record about its members that the reader has not reached.
     members: HashMap<Name, Revision>,
 }
 
-impl Overlay {
+impl Provisional {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.members.is_empty()
     }
 }
 
-/// A key with a value of the overlay.
+/// A key with a provisional value.
 #[derive(Debug)]
-struct OverlayEntry {
+struct ProvisionalEntry {
     /// Revision of the record that is shown.
     revision: Revision,
     /// Value of the key by the reader's records alone; `None` if it does not exist.
@@ -64,7 +64,7 @@ impl Shard {
         if event.revision < state.read_to || event.revision < self.applied() {
             return false;
         }
-        match state.overlay.keys.get_mut(&KeyRef(event.group, topic, partition)) {
+        match state.provisional.keys.get_mut(&KeyRef(event.group, topic, partition)) {
             Some(entry) if entry.revision == event.revision => return false,
             // The latest answer of the coordinator wins, even if its record has a lower offset.
             Some(entry) => entry.revision = event.revision,
@@ -73,10 +73,10 @@ impl Shard {
                 let known = at.and_then(|at| state.groups.get(&self.context, at, topic, partition));
                 let in_log = known.map(|(_, entry)| StoredCommit { row: *entry.row, extras: entry.extras.cloned() });
                 let key = (self.names.intern(event.group), self.names.intern(topic), partition);
-                state.overlay.keys.insert(key, OverlayEntry { revision: event.revision, in_log });
+                state.provisional.keys.insert(key, ProvisionalEntry { revision: event.revision, in_log });
             }
         }
-        self.has_overlay.store(true, Ordering::Release);
+        self.has_provisional.store(true, Ordering::Release);
         self.show(&mut state, event, &now);
         true
     }
@@ -92,14 +92,14 @@ impl Shard {
         let since = group.view.members_stale_since().map_or(at, |since| since.min(at));
         group.set_members_stale_since(Some(since));
         let id = Name::clone(&group.view.id);
-        let last = state.overlay.members.entry(id).or_insert(revision);
+        let last = state.provisional.members.entry(id).or_insert(revision);
         *last = (*last).max(revision);
-        self.has_overlay.store(true, Ordering::Release);
+        self.has_provisional.store(true, Ordering::Release);
     }
 
-    /// Returns whether a record of the reader must not be applied because the overlay shows a later one of its key.
-    pub(super) fn is_overlaid(&self, state: &mut ShardState, event: &Event<'_>, now: &Now) -> bool {
-        if state.overlay.keys.is_empty() {
+    /// Returns whether a record of the reader must not be applied because a later provisional value of its key is shown.
+    pub(super) fn is_provisional(&self, state: &mut ShardState, event: &Event<'_>, now: &Now) -> bool {
+        if state.provisional.keys.is_empty() {
             return false;
         }
         let (topic, partition, record) = match &event.kind {
@@ -110,25 +110,25 @@ impl Shard {
             EventKind::Classic(_) | EventKind::GroupRecord(..) => return false,
         };
         let key = KeyRef(event.group, topic, partition);
-        let Some(entry) = state.overlay.keys.get_mut(&key) else { return false };
+        let Some(entry) = state.provisional.keys.get_mut(&key) else { return false };
         if event.revision < entry.revision {
             entry.in_log = record;
             return true;
         }
         let confirmed = event.revision == entry.revision;
-        state.overlay.keys.remove(&key);
+        state.provisional.keys.remove(&key);
         confirmed
     }
 
-    /// Ends the overlay below `reached`: the reader has passed it, so the values of the log are restored.
-    pub(super) fn end_overlay(&self, reached: Revision) {
-        if !self.has_overlay.load(Ordering::Acquire) {
+    /// Ends the provisional values below `reached`: the reader has passed it, so the values of the log are restored.
+    pub(super) fn end_provisional(&self, reached: Revision) {
+        if !self.has_provisional.load(Ordering::Acquire) {
             return;
         }
         let now = self.now();
         let mut state = self.write();
         state.read_to = state.read_to.max(reached);
-        let passed: Vec<_> = state.overlay.keys.extract_if(|_, entry| entry.revision < reached).collect();
+        let passed: Vec<_> = state.provisional.keys.extract_if(|_, entry| entry.revision < reached).collect();
         for ((group, topic, partition), entry) in passed {
             let kind = match &entry.in_log {
                 Some(stored) => EventKind::Commit { topic: &topic, partition, commit: stored.commit() },
@@ -137,14 +137,14 @@ impl Shard {
             let revision = entry.in_log.as_ref().map_or(entry.revision, |stored| stored.row.revision);
             self.show(&mut state, &Event { revision, at: now.wall, group: &group, kind }, &now);
         }
-        let shown: Vec<_> = state.overlay.members.extract_if(|_, last| *last < reached).collect();
+        let shown: Vec<_> = state.provisional.members.extract_if(|_, last| *last < reached).collect();
         for (id, _) in shown {
             let at = state.groups.find(&self.context, &id);
             if let Some(mut group) = at.and_then(|at| state.groups.group_mut(&self.context, at)) {
                 group.set_members_stale_since(None);
             }
         }
-        self.has_overlay.store(!state.overlay.is_empty(), Ordering::Release);
+        self.has_provisional.store(!state.provisional.is_empty(), Ordering::Release);
     }
 
     fn show(&self, state: &mut ShardState, event: &Event<'_>, now: &Now) {
