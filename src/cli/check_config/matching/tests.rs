@@ -1,3 +1,6 @@
+// The examples are of sources of kind redis.
+#![cfg(feature = "store-redis")]
+
 use std::collections::BTreeMap;
 
 use super::super::{CheckConfigArgs, run};
@@ -17,7 +20,7 @@ key = '{group}-{topic}'
 offset_is = 'last'
 [sources.file]
 kind = 'import'
-path = '/nowhere/offsets.ndjson'
+file = '/nowhere/offsets.ndjson'
 ";
 
 fn explain(texts: &[&str]) -> (String, Option<Failure>) {
