@@ -186,9 +186,15 @@ impl Engine {
 
 /// Returns the first bytes of a statement on one line, as its name in logs and the status.
 fn statement_name(sql: &str) -> String {
-    let name: String = sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars).collect();
-    let end = name.char_indices().map(|(at, _)| at).find(|at| *at >= NAME_BYTES);
-    name.get(..end.unwrap_or(name.len())).unwrap_or_default().trim_end().to_owned()
+    let mut name = String::with_capacity(NAME_BYTES);
+    for sign in sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars) {
+        if name.len() >= NAME_BYTES {
+            break;
+        }
+        name.push(sign);
+    }
+    name.truncate(name.trim_end().len());
+    name
 }
 
 /// Returns the outcome of a statement's task; `None` if it was returned before.

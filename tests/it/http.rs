@@ -178,8 +178,7 @@ fn a_json_body_carries_parameters_and_max_rows() {
 
 #[test]
 fn errors_have_the_status_of_their_kind() {
-    let setup = Setup::default().with("SQL_MAX_ROWS", "5").with("SQL_TIMEOUT", "500ms");
-    let lab = setup.ready(&kafka(1));
+    let lab = Setup::default().with("SQL_MAX_ROWS", "5").ready(&kafka(1));
     let sql = |statement: &str| post(&lab, statement, &[]);
     assert_problem(&sql("SELEC"), 400, "syntax");
     for (statement, start) in [
@@ -200,7 +199,8 @@ fn errors_have_the_status_of_their_kind() {
     assert_eq!(exhausted.header("retry-after"), "", "a retry would fail again");
     let endless = "SELECT sum(a.position * b.position * c.position * d.position) FROM columns a, columns b, columns c, \
                    (SELECT * FROM columns LIMIT 50) d";
-    assert_problem(&sql(endless), 504, "sql.timeout");
+    let lab = Setup::default().with("SQL_TIMEOUT", "500ms").ready(&kafka(1));
+    assert_problem(&post(&lab, endless, &[]), 504, "sql.timeout");
 }
 
 #[test]
