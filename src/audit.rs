@@ -1,5 +1,5 @@
 //! The self-audit: compares the rows that readers see with the committed offsets that coordinators return, continuously
-//! and slowly, one group at a time. It finds the rows of a group as a point query does, so rows shown from the wrong
+//! at a low rate, one group at a time. It finds the rows of a group as a point query does, so rows shown from the wrong
 //! log partition count as differences.
 //!
 //! Groups commit during the comparison. A difference therefore counts only if the row did not change between a read
@@ -26,8 +26,9 @@ use crate::{
     },
 };
 
-/// Longest time from the start to the first round.
+/// Maximum time from the start of the process to the first round.
 const FIRST: Duration = Duration::from_secs(60);
+/// Waiting times in production.
 const PATIENCE: Patience = Patience { follow: Duration::from_secs(5), again: Duration::from_secs(1) };
 
 /// Waiting times of a comparison.
@@ -52,6 +53,7 @@ pub async fn run(
     }
 }
 
+/// Audits all groups in each interval, at the configured rate.
 async fn rounds(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), settings: &config::Audit) {
     let per_second = u32::try_from(settings.calls_per_second).unwrap_or(u32::MAX).max(1);
     let mut wait = settings.interval.min(FIRST);
@@ -159,6 +161,7 @@ async fn compare(
 /// The rows of a group that readers see, and their shard.
 type Shown = Option<(Arc<Shard>, Arc<GroupView>)>;
 
+/// Returns the rows of a group that readers see.
 fn shown(cluster: &Cluster, group: &str) -> Shown {
     let shard = cluster.own.shard_of_group(group)?;
     let view = shard.group(group)?;
@@ -171,9 +174,8 @@ fn index(view: Option<&GroupView>) -> HashMap<(&str, i32), Entry<'_>> {
     entries.map(|entry| ((&**entry.topic, entry.row.partition), entry)).collect()
 }
 
-/// Returns the number of keys, and the keys where the response differs from the row. Rows that changed between `before`
-/// and
-/// `after` do not count, nor do topics that the coordinator may hide.
+/// Returns the number of keys, and the keys for which the response differs from the row. Ignores rows that changed
+/// between `before` and `after`, and topics that the coordinator may hide.
 fn differences(
     group: &Name,
     before: Option<&GroupView>,

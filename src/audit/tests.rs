@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What the coordinator says, and the log ends at.
+/// The responses of a fake cluster.
 #[derive(Debug, Default)]
 struct Kafka {
     committed: Mutex<Vec<CommittedKey>>,
@@ -99,7 +99,7 @@ impl Audited {
         *self.kafka.committed.lock() = offsets.iter().map(key).collect();
     }
 
-    /// (partition, ours, theirs) of what is listed after one more audit.
+    /// Runs an audit. Returns the known differences as (partition, our offset, their offset).
     async fn audit(&self) -> Vec<(i32, Option<i64>, Option<i64>)> {
         let patience = Patience { follow: Duration::from_millis(20), again: Duration::ZERO };
         audit(&self.store, (&self.cluster, &self.log), &"g".into(), patience).await;
@@ -116,7 +116,7 @@ async fn what_the_coordinator_tells_otherwise_is_listed_until_it_is_resolved() {
     audited.commit(2, 2, 7);
     audited.coordinator_says(&[(0, 5), (1, 6), (2, 7)]);
     assert_eq!(audited.audit().await, []);
-    // Another offset, one that is not there any more, and one that is not here.
+    // Kafka has another offset, lacks one of ours, and has one that we lack.
     audited.coordinator_says(&[(0, 5), (1, 9), (3, 1)]);
     let expected = [(1, Some(6), Some(9)), (2, Some(7), None), (3, None, Some(1))];
     assert_eq!(audited.audit().await, expected);
@@ -125,7 +125,7 @@ async fn what_the_coordinator_tells_otherwise_is_listed_until_it_is_resolved() {
     assert_eq!(audited.audit().await, expected);
     let (_, again) = audited.cluster.own.audit.differences().remove(0);
     assert_eq!((again.first_seen_at, again.checked_at), (first, first + 500));
-    assert_eq!(audited.cluster.own.audit.found.get(), 3, "each counted once");
+    assert_eq!(audited.cluster.own.audit.found.get(), 3, "each difference counts once");
     audited.coordinator_says(&[(0, 5), (1, 6), (2, 7)]);
     assert_eq!(audited.audit().await, []);
     let counters = &audited.cluster.own.audit;
@@ -137,7 +137,7 @@ async fn a_group_that_cannot_be_compared_is_passed_over() {
     let audited = Audited::new();
     audited.commit(0, 0, 5);
     audited.coordinator_says(&[(0, 6)]);
-    // The reader does not follow.
+    // The shard does not reach the high watermark in time.
     *audited.kafka.end.lock() = 10;
     assert_eq!(audited.audit().await, []);
     *audited.kafka.end.lock() = 1;
@@ -166,7 +166,7 @@ fn a_key_that_moved_during_the_look_and_a_hidden_topic_are_no_difference() {
     assert_eq!(look(&after, false), 0);
 }
 
-/// Log partition of "g": 103 is its hash.
+/// Log partitions of group "g", with hash 103: with 5 log partitions, and with 8.
 const EARLIER: usize = 3;
 const HOME: usize = 7;
 
@@ -177,10 +177,10 @@ async fn after_growth_the_audit_is_silent_about_right_rows_and_loud_about_wrong_
     assert_eq!((log_partition_for("g", 5), home), (Some(3), Some(Ok(HOME))));
     audited.commit_in(EARLIER, 0, 0, 5);
     audited.commit_in(EARLIER, 1, 1, 6);
-    // Brokers use the earlier number: what readers see is right, though nothing is at home.
+    // Brokers use the earlier number, so readers see the right copy, although the home has none.
     audited.coordinator_says(&[(0, 5), (1, 6)]);
     assert_eq!(audited.audit().await, []);
-    // They use the new one and show nothing, which readers do not know yet.
+    // Brokers use the new number and return no offsets, but there is no verdict yet.
     audited.coordinator_says(&[]);
     assert_eq!(audited.audit().await, [(0, Some(5), None), (1, Some(6), None)]);
     let class = |verdicts: &Verdicts| {
@@ -196,11 +196,11 @@ async fn after_growth_the_audit_is_silent_about_right_rows_and_loud_about_wrong_
     };
     tell(Told::Elsewhere);
     assert_eq!(audited.audit().await, []);
-    // A commit at home; the other key is gone for Kafka.
+    // The group commits at its home. Kafka returns no offset for the other key.
     audited.commit_in(HOME, 0, 0, 9);
     audited.coordinator_says(&[(0, 9)]);
     assert_eq!(audited.audit().await, []);
-    // Readers are shown the wrong copy.
+    // Readers see the wrong copy.
     audited.commit_in(EARLIER, 2, 2, 7);
     audited.coordinator_says(&[(0, 5), (1, 6), (2, 7)]);
     assert_eq!(audited.audit().await, [(0, Some(9), Some(5)), (1, None, Some(6)), (2, None, Some(7))]);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::counter::Counter;
 use crate::model::{Millis, Name};
 
-/// (group, topic, partition).
+/// Group, topic and partition of a committed offset.
 pub type AuditKey = (Name, Name, i32);
 
 /// A key that differs, with the offset of the store and the offset of the coordinator.
@@ -26,17 +26,18 @@ pub struct Difference {
     pub checked_at: Millis,
 }
 
-/// Differences and counters of one cluster.
+/// Differences and counters of the self-audit of one cluster.
 #[derive(Debug, Default)]
 pub struct Audit {
     differences: Mutex<BTreeMap<AuditKey, Difference>>,
-    /// Groups compared.
+    /// Number of compared groups.
     pub groups: Counter,
-    /// Committed offsets compared.
+    /// Number of compared committed offsets.
     pub keys: Counter,
-    /// Groups that could not be compared: behind an open transaction, or without a response of the coordinator.
+    /// Number of groups that could not be compared, because of an open transaction or a missing response of the
+    /// coordinator.
     pub skipped: Counter,
-    /// Differences that a second comparison confirmed.
+    /// Number of differences that a second comparison confirmed.
     pub found: Counter,
 }
 
@@ -62,7 +63,7 @@ impl Audit {
         new
     }
 
-    /// Drops all differences, since another Kafka cluster is read now.
+    /// Drops all differences, because another Kafka cluster is read now.
     pub(super) fn clear(&self) {
         self.differences.lock().clear();
     }

@@ -1,7 +1,7 @@
 //! Reads committed offsets by Kafka's Admin API, for clusters that do not allow clients to read `__consumer_offsets`.
 //!
-//! The asker lists the groups every few seconds and requests the committed offsets of each group at a bounded rate.
-//! Groups that commit are requested more often ([`schedule`]). The API does not return the time, expiry or topic id of
+//! The poller lists the groups every few seconds and requests the committed offsets of each group at a bounded rate.
+//! Groups that commit are polled more often ([`schedule`]). The API does not return the time, expiry or topic id of
 //! a commit, nor the generation of a group; librdkafka does not return the members of share and streams groups.
 
 mod asker;
@@ -24,7 +24,7 @@ pub(super) use asker::Asker;
 pub(super) use schedule::Schedule;
 pub(super) use write::{SHARD, Writer};
 
-/// Requests for all groups are refused if they would take longer than this.
+/// Maximum duration of a request for the latest offsets of all groups. Requests that would take longer are refused.
 const LONGEST_ROUND: Duration = Duration::from_secs(10);
 
 /// The [`LatestOffsets`] of a cluster that is read by the Admin API.

@@ -1,4 +1,4 @@
-//! Queries of the present state of a log, and their errors.
+//! The interface that requests the current state of a cluster, and its errors.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -10,18 +10,18 @@ use crate::{
     },
 };
 
-/// Queries the present state of a cluster. Methods block, so async code must not call them.
+/// Requests the current state of a cluster. Methods block, so async code must not call them.
 pub(crate) trait LiveSource: Send + Sync + fmt::Debug {
     /// Returns the high watermark of each log partition, within `timeout`.
     ///
     /// # Errors
-    /// Why the cluster does not answer.
+    /// The cluster does not respond, or returns an error.
     fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<LogEnds, AskError>;
 
-    /// Returns how many log partitions there are, or `None` where the source does not tell.
+    /// Returns the number of log partitions, or `None` if the implementation does not know it.
     ///
     /// # Errors
-    /// Why the cluster does not answer.
+    /// The cluster does not respond, or returns an error.
     fn log_partitions(&self, _timeout: Duration) -> Result<Option<i32>, AskError> {
         Ok(None)
     }
@@ -34,11 +34,11 @@ pub(crate) trait LiveSource: Send + Sync + fmt::Debug {
         Err(AskError::NoAnswer)
     }
 
-    /// Closes the connections to coordinators until the next request.
+    /// Closes the connections to coordinators. The next request opens them again.
     fn rest(&self) {}
 }
 
-/// The end of each log partition, or why it is not known.
+/// The end of each log partition, or the error of its request.
 pub(crate) type LogEnds = BTreeMap<i32, Result<i64, AskError>>;
 
 /// A topic, a partition, and the committed offset.
@@ -56,17 +56,17 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
-    /// Whether this is the commit of a row. Brokers before 2.1 return no epoch.
+    /// Returns whether this equals the commit of a row. Brokers before 2.1 return no epoch.
     #[must_use]
     pub(crate) fn is(&self, row: &Row, rare: Option<&Extras>) -> bool {
         row.has_values(rare, self.offset, self.leader_epoch, &self.metadata)
     }
 }
 
-/// Error of a query.
+/// Error of a request to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// Nothing reads the cluster.
+    /// No task reads the cluster.
     #[error("cluster {cluster} is not connected")]
     NotConnected {
         /// Name of the cluster.
@@ -80,59 +80,59 @@ pub enum AskError {
         /// The last failure.
         reason: String,
     },
-    /// The client cannot be made, or does not take the request.
+    /// The client cannot be created, or refuses the request.
     #[error("{reason}")]
     Client {
-        /// The client's words.
+        /// The error text of the client.
         reason: String,
     },
-    /// A broker did not answer, or answered with an error.
+    /// A broker did not respond, or returned an error.
     #[error("{reason}")]
     Broker {
-        /// The error's words.
+        /// The error text of the broker.
         reason: String,
     },
-    /// There was no answer in time.
-    #[error("no answer from the cluster within {after:?}")]
+    /// No response arrived before the timeout.
+    #[error("no response from the cluster within {after:?}")]
     Timeout {
-        /// The time that was allowed.
+        /// The timeout.
         after: Duration,
     },
-    /// The response is of another kind, or about something else.
-    #[error("the answer does not say it")]
+    /// The response has another type, or does not contain the requested object.
+    #[error("the response does not contain the requested value")]
     NoAnswer,
-    /// A log partition could not be asked about.
+    /// The request about a log partition failed.
     #[error("log partition {log_partition}: {cause}")]
     LogPartition {
         /// Partition of `__consumer_offsets`.
         log_partition: i32,
-        /// Why.
+        /// The error of the request.
         cause: Arc<AskError>,
     },
     /// The coordinator of a group returns no offsets.
-    #[error("the coordinator of group {group:?} refuses to tell: {cause}")]
+    #[error("the coordinator of group {group:?} returned no committed offsets: {cause}")]
     Coordinator {
         /// Id of the group.
         group: Name,
-        /// Why.
+        /// The error of the request.
         cause: Arc<AskError>,
     },
 }
 
 impl AskError {
-    /// A broker's error, in its words.
+    /// Returns the error of a broker with the given text.
     #[must_use]
     pub fn broker(error: impl fmt::Display) -> Self {
         Self::Broker { reason: error.to_string() }
     }
 
-    /// The error of the coordinator of a group, for readers.
+    /// Returns this error as the error of a group's coordinator, for readers.
     #[must_use]
     pub fn of_group(&self, group: &Name) -> SourceError {
         Self::Coordinator { group: Name::clone(group), cause: Arc::new(self.clone()) }.into()
     }
 
-    /// The error of one log partition.
+    /// Returns this error as the error of one log partition.
     #[must_use]
     pub fn in_log_partition(self, log_partition: i32) -> Self {
         Self::LogPartition { log_partition, cause: Arc::new(self) }

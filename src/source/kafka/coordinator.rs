@@ -1,5 +1,5 @@
-//! Requests to the coordinators of groups, at a bounded rate. The overlay, the homes of groups, the self-audit and the
-//! `admin` mode send theirs through it.
+//! Sends requests to the coordinators of groups, at a bounded rate, for the overlay, for the homes of groups, for the
+//! self-audit and for `admin` mode.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(50);
 
 /// Requests to the coordinators of one cluster; `Q` is the purpose of a request. It connects at the first request, when
-/// there are groups: earlier, the lookup of a coordinator would create `__consumer_offsets`.
+/// there are groups, because the lookup of a coordinator creates `__consumer_offsets` if it does not exist.
 #[derive(Debug)]
 pub(super) struct Coordinators<Q> {
     connector: Connector,
@@ -35,7 +35,7 @@ pub(super) struct Coordinators<Q> {
     /// Requests that failed before a response arrived.
     lost: Vec<(usize, Q, AskError)>,
     next_number: usize,
-    /// A coordinator failed. librdkafka would keep using it although another broker may be the coordinator now.
+    /// Whether a coordinator failed. librdkafka would keep using it although another broker may be the coordinator now.
     failed: bool,
 }
 
@@ -91,7 +91,7 @@ impl<Q> Coordinators<Q> {
         }
     }
 
-    /// Waits for a result, at most `wait`. Returns the number of the request, its purpose, and the result.
+    /// Waits for a result for at most `wait`. Returns the number of the request, its purpose, and the result.
     pub(super) fn take(&mut self, wait: Duration) -> Option<(usize, Q, Answer)> {
         self.renew(now());
         if let Some((number, purpose, error)) = self.lost.pop() {
@@ -120,7 +120,8 @@ impl<Q> Coordinators<Q> {
         }
     }
 
-    /// Requests the groups of all protocols, and waits. Returns no groups before another request was sent.
+    /// Requests the groups of all protocols, and waits for the response. Returns no groups before the first request to
+    /// a coordinator was sent.
     pub(super) fn all_groups(&self, timeout: Duration) -> Result<Vec<NamedGroup>, AskError> {
         self.admin.as_ref().map_or(Ok(vec![]), |admin| admin.all_groups(timeout))
     }

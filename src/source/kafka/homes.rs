@@ -1,7 +1,7 @@
 //! Polls coordinators to find out which copies of misplaced groups are current after `__consumer_offsets` has grown
 //! (see [`super::verdicts`]).
 //!
-//! As long as no group is misplaced, this part sends no requests and holds no connection. Otherwise it requests the
+//! While no group is misplaced, this task sends no requests and holds no connection. Otherwise it requests the
 //! offsets of up to three groups of each class of copies: every second while the copies may be current, every minute
 //! afterwards.
 
@@ -40,8 +40,8 @@ const TICK: Duration = Duration::from_millis(50);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of requests about copies that are not current, and of requests that a coordinator denied.
 const SELDOM: Duration = Duration::from_secs(60);
-/// Longest time that a reader waits for the coordinators. A group has no coordinator while brokers disagree about its
-/// log partition.
+/// Maximum time that a reader waits for the coordinators. It bounds the wait while brokers disagree about the log
+/// partition of a group, because the group then has no coordinator.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Number of groups to request per class. More than one, since a group may have records that no coordinator wrote.
 const SAMPLES: usize = 3;
@@ -76,6 +76,7 @@ type Question = (Class, Copy);
 /// The requests about one class.
 #[derive(Debug)]
 struct Round {
+    /// Time of the next requests.
     due: Instant,
     /// Number of rounds so far.
     count: usize,
@@ -85,11 +86,12 @@ struct Round {
     here: usize,
     /// Responses that show the copy at the home.
     elsewhere: usize,
+    /// Whether a coordinator denied a request.
     refused: bool,
 }
 
 impl Asker {
-    /// Makes an asker that has not sent a request yet.
+    /// Makes a poller that has not sent a request yet.
     pub(super) fn new((writer, log): (&SourceWriter, &Arc<Log>), connector: Connector) -> Self {
         Self {
             cluster: Arc::clone(writer.cluster()),
@@ -113,6 +115,7 @@ impl Asker {
         }
     }
 
+    /// Handles the requests of readers, responses, and due requests once.
     fn turn(&mut self) {
         let now = now();
         let wanted = self.log.homes.wanted();
@@ -172,6 +175,7 @@ impl Asker {
         self.source.set_hidden(&self.log.homes.layout(&shards).hidden_in(&shards));
     }
 
+    /// Groups the misplaced copies by class.
     fn classify(&mut self, shards: &[Arc<ShardView>], verdicts: &mut Verdicts) {
         self.classes.clear();
         let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
@@ -207,11 +211,13 @@ impl Asker {
         self.coordinators.forget();
     }
 
+    /// Returns whether a request is due and can be sent.
     fn has_due(&self, now: Instant) -> bool {
         self.source.health().reachable
             && self.rounds.iter().any(|(class, round)| round.is_due(now) && self.classes.contains_key(class))
     }
 
+    /// Sends the requests that are due, the oldest first.
     fn ask(&mut self, now: Instant) {
         let is_due = |(class, round): &(&Class, &Round)| round.is_due(now) && self.classes.contains_key(*class);
         let mut due: Vec<(Instant, Class)> =
@@ -225,6 +231,7 @@ impl Asker {
         }
     }
 
+    /// Sends requests about samples of one class.
     fn ask_about(&mut self, class: &Class, now: Instant) {
         let copies = self.classes.get(class).map_or(&[][..], Vec::as_slice);
         let Some(round) = self.rounds.get_mut(class) else { return };
@@ -239,6 +246,7 @@ impl Asker {
         }
     }
 
+    /// Handles the responses that have arrived.
     fn take_answers(&mut self, now: Instant) {
         while let Some((_, (class, copy), answer)) = self.coordinators.take(Duration::ZERO) {
             let told = self.judge(&answer, &copy);
@@ -261,6 +269,7 @@ impl Asker {
         }
     }
 
+    /// Stores the verdict about a class, if it is new.
     fn tell(&mut self, class: Class, told: Told) {
         let verdicts = self.log.homes.verdicts();
         if verdicts.told(&class) == Some(told) && verdicts.is_told(&class) {
@@ -290,7 +299,7 @@ impl Asker {
             Answer::NoGroup(_) => &[],
             Answer::Refused(_) | Answer::Response(_) => return None,
             Answer::Failed(error) => {
-                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator did not answer");
+                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator returned no committed offsets");
                 return None;
             }
         };
@@ -310,8 +319,8 @@ impl Round {
         self.open == 0 && self.due <= now
     }
 
-    /// Returns the verdict of the round. One copy that a coordinator shows is enough: no coordinator may have written
-    /// the others.
+    /// Returns the verdict of the round. One copy that a coordinator returns is enough, because the other samples may
+    /// contain records that no coordinator wrote.
     fn told(&self) -> Option<Told> {
         match (self.here, self.elsewhere) {
             (0, 0) => None,
@@ -321,7 +330,8 @@ impl Round {
     }
 }
 
-/// Returns some of the copies that have committed offsets: spread over all copies, and different ones in each round.
+/// Returns up to [`SAMPLES`] copies that have committed offsets. They are spread over all copies, and each round takes
+/// different ones.
 fn samples(source: &Source, copies: &[Copy], round: usize) -> Vec<Copy> {
     let step = (copies.len() / SAMPLES).max(1);
     let start = round % step;
@@ -339,7 +349,8 @@ fn samples(source: &Source, copies: &[Copy], round: usize) -> Vec<Copy> {
     found
 }
 
-/// Compares a response with the copy and with the group's home. Returns which of the two it matches better.
+/// Compares a response with the copy and with the copy at the group's home. Returns the one that it matches better, or
+/// `None` if both match equally well.
 fn told(answer: &[CommittedOffset], copy: Option<&Arc<GroupView>>, home: Option<&Arc<GroupView>>) -> Option<Told> {
     let mut shown = HashMap::new();
     for key in answer {

@@ -3,8 +3,8 @@
 //! Each shard must reach the current high watermark of its log partition. Kafka acknowledges a commit, and the offsets
 //! of a transaction, only when their records are below the high watermark. A shard that reached it has seen the end of
 //! every transaction below. A shard cannot pass an open transaction; then the overlay polls the coordinators of the
-//! groups concerned. Kafka may have more log partitions than are read, so their number is requested as well, and for
-//! misplaced groups, which copy is current.
+//! groups concerned. Kafka may have more log partitions than are read, so their number is requested as well. For
+//! misplaced groups, coordinators are polled to find out which copy is current.
 
 use std::{
     collections::BTreeMap,
@@ -56,7 +56,7 @@ pub struct Log {
     /// Counters of the overlay.
     pub(super) counters: Counters,
     shared: SharedRequests,
-    /// Requests of readers to the task that requests offsets from coordinators: the overlay, or the reader by the Admin API.
+    /// Requests of readers to the task that polls coordinators: the overlay, or the poller of `admin` mode.
     pub(super) requests: Arc<Requests>,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
@@ -112,7 +112,7 @@ impl Log {
     /// Drops the client, because the cluster is no longer read.
     pub(crate) fn disconnect(&self) {
         let live = self.live.write().take();
-        // Closing a client blocks, so drop it after the lock was released.
+        // Closing a client blocks, so it is dropped after the lock was released.
         drop(live);
     }
 

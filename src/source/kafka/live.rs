@@ -79,6 +79,7 @@ fn is_leader_change(error: RDKafkaErrorCode) -> bool {
     matches!(error, RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
 }
 
+/// Sends one ListOffsets request, and waits for the response.
 fn list_offsets(
     client: &Client,
     spec: Spec,

@@ -53,8 +53,8 @@ const TICK: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_secs(10);
 /// Delay of a retry.
 const RETRY: Duration = Duration::from_secs(1);
-/// Interval between requests about a group with new records, or with a pending transaction that a reader waits for:
-/// half of the shortest, and the longest. It doubles with each request.
+/// Interval between requests about a group that has new records, or a pending transaction that a reader waits for. It
+/// doubles with each request. The first value is half of the shortest interval; the second is the longest.
 const UNSTABLE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// The overlay of one cluster.
@@ -66,8 +66,9 @@ pub(super) struct Overlay {
     identity: Arc<Identity>,
     inbox: Inbox,
     freezes: Freezes,
-    /// Requests last stable offsets, one request at a time; `asked_at` is the time of a request without a response.
+    /// Requests last stable offsets, one request at a time.
     stable: Admin,
+    /// Send time of the request for last stable offsets, while there is no response.
     asked_at: Option<Instant>,
     /// The read_uncommitted consumer, while it is needed. It has its own client: on a connection with a waiting fetch,
     /// a broker handles no other request.
@@ -77,7 +78,7 @@ pub(super) struct Overlay {
     groups: Schedule,
     /// Requests for the stable offsets of keys with a pending transaction.
     beside: VecDeque<Ask>,
-    /// Requests of readers beyond the offset that the consumer has reached.
+    /// Requests of readers that need records which the consumer has not read yet.
     wanted: Vec<LatestRequest>,
     next_try: Instant,
 }
@@ -131,7 +132,7 @@ impl Overlay {
         }
     }
 
-    /// Requests the last stable offsets of partitions whose applied offset stands still.
+    /// Requests the last stable offsets of partitions that have applied nothing new.
     fn find_frozen(&mut self) {
         let now = now();
         if !self.writer.cluster().health().ready {
@@ -163,6 +164,7 @@ impl Overlay {
         }
     }
 
+    /// Handles a response with last stable offsets, if one has arrived.
     fn take_stable(&mut self, now: Instant) {
         let Some(reply) = self.stable.poll(Duration::ZERO) else { return };
         self.asked_at = None;
@@ -179,7 +181,7 @@ impl Overlay {
                     cluster = &*self.writer.cluster().name,
                     log_partition = offset.partition,
                     last_stable_offset = stable,
-                    "an open transaction holds readers back; requesting the commits behind it from coordinators"
+                    "an open transaction blocks a log partition; requesting the commits behind it from coordinators"
                 );
             }
         }
@@ -199,9 +201,9 @@ impl Overlay {
                 Ok(look) => self.look = Some(look),
                 Err(error) => {
                     self.next_try = now + RETRY;
-                    tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot read behind a transaction");
+                    tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot read the records behind an open transaction; retrying");
                     for wanted in self.wanted.drain(..) {
-                        // The reader may be gone.
+                        // Fails only if the reader has stopped waiting.
                         let _ = wanted.done.send(Err(error.clone().into()));
                     }
                 }

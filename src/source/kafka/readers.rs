@@ -23,10 +23,13 @@ pub(super) type Task = Box<dyn FnOnce(&CancellationToken) -> Result<(), TaskFaul
 /// The tasks that read committed offsets in the mode of their source.
 #[derive(Debug)]
 pub(super) enum OffsetReader {
+    /// Reads `__consumer_offsets`.
     Log(Box<LogReader>),
+    /// Polls the Admin API.
     Admin(Box<admin::Asker>),
 }
 
+/// The tasks that read the log.
 #[derive(Debug)]
 pub(super) struct LogReader {
     listener: Listener,
@@ -77,7 +80,7 @@ impl OffsetReader {
     }
 }
 
-/// Makes a task of a loop that retries its failures and therefore never fails.
+/// Makes a task from a loop that retries its failures and therefore never fails.
 pub(super) fn infallible(run: impl FnOnce(&CancellationToken) + Send + 'static) -> Task {
     Box::new(move |stop: &CancellationToken| {
         run(stop);

@@ -26,21 +26,25 @@ pub(super) const ROOM: usize = 1024;
 /// The revision up to which a shard must be applied, or the reason why it is unknown.
 pub(super) type Reached = Result<Revision, SourceError>;
 
-/// A reader's request for the latest offsets.
+/// The request of a reader for the latest offsets.
 #[derive(Debug)]
 pub(super) struct LatestRequest {
+    /// The committed offsets that the reader needs.
     pub(super) scope: Scope,
     /// Number of the shard.
     pub(super) shard: i32,
     /// Revision below which all records must be visible.
     pub(super) target: Revision,
+    /// Receives the result.
     pub(super) done: oneshot::Sender<Reached>,
 }
 
 /// The queue from readers to the thread that sends requests to coordinators. It outlives the thread, which may restart.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
+    /// The sending end for the current thread, or `None` before the first thread.
     asker: RwLock<Option<SyncSender<LatestRequest>>>,
+    /// Counts requests to coordinators.
     pub(super) calls: Arc<Counter>,
 }
 
@@ -65,7 +69,7 @@ impl Requests {
         Inbox { requests: sync_channel(1).1, calls: Arc::clone(&self.calls) }
     }
 
-    /// Enqueues a request. Dropping its sender means that there will be no response.
+    /// Enqueues a request. If its sender is dropped, there will be no response.
     ///
     /// # Errors
     /// The queue is full, or no thread takes requests.
@@ -96,7 +100,7 @@ pub(super) struct Waiters<K>(Vec<Waiting<K>>);
 struct Waiting<K> {
     /// Keys without a response.
     left: BTreeSet<K>,
-    /// Lowest number of a request that counts. Coordinators may have handled earlier ones before the reader came.
+    /// Lowest number of a request that counts. Coordinators may have handled earlier requests before the reader came.
     from: usize,
     done: oneshot::Sender<Reached>,
 }
@@ -105,15 +109,15 @@ impl<K: Ord> Waiters<K> {
     /// Adds a reader that waits for responses to requests from number `from` on. Without keys, it gets `now`.
     pub(super) fn add(&mut self, left: BTreeSet<K>, from: usize, done: oneshot::Sender<Reached>, now: Revision) {
         if left.is_empty() {
-            // The reader may be gone.
+            // Fails only if the reader has stopped waiting.
             let _ = done.send(Ok(now));
         } else {
             self.0.push(Waiting { left, from, done });
         }
     }
 
-    /// Removes keys that a request was about. Sends the result to readers without further keys, and an error to each
-    /// reader that waited for one of the keys.
+    /// Handles the result of request `number` about `keys`. Sends a success to readers that wait for no other key, and
+    /// an error to all readers that wait for one of the keys.
     pub(super) fn resolve(&mut self, number: usize, keys: &[K], answer: &Reached) {
         let is_told = |waiting: &mut Waiting<K>| {
             let is_new = waiting.from <= number;
@@ -121,17 +125,17 @@ impl<K: Ord> Waiters<K> {
             waiting.left.is_empty() || (found > 0 && answer.is_err())
         };
         for waiting in self.0.extract_if(.., is_told) {
-            // The reader may be gone.
+            // Fails only if the reader has stopped waiting.
             let _ = waiting.done.send(answer.clone());
         }
     }
 
-    /// Removes readers that are gone.
+    /// Removes readers that have stopped waiting.
     pub(super) fn forget_gone(&mut self) {
         self.0.retain(|waiting| !waiting.done.is_closed());
     }
 
-    /// Returns the keys of each reader.
+    /// Returns the keys that each reader still waits for.
     pub(super) fn left(&self) -> impl Iterator<Item = &BTreeSet<K>> {
         self.0.iter().map(|waiting| &waiting.left)
     }

@@ -47,7 +47,7 @@ pub(crate) enum Told {
     Elsewhere,
 }
 
-/// What coordinators revealed about the number of log partitions that brokers use.
+/// The verdicts of coordinators, and the numbers of log partitions that brokers use according to them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Verdicts {
     /// Current number of log partitions.
@@ -56,6 +56,7 @@ pub(crate) struct Verdicts {
     earlier: Vec<i32>,
     /// The last known leader of each log partition.
     leaders: Vec<i32>,
+    /// Verdicts of coordinators by class.
     told: HashMap<Class, Told>,
     /// Minimum number of log partitions that each broker uses.
     min_partitions: HashMap<i32, i32>,
@@ -81,6 +82,7 @@ impl Verdicts {
         }
     }
 
+    /// Adds an earlier number of log partitions, unless it is known or there are too many.
     fn add_earlier(&mut self, count: i32) {
         if count > 0 && !self.earlier.contains(&count) && self.earlier.len() < MAX_EARLIER {
             self.earlier.push(count);
@@ -102,10 +104,12 @@ impl Verdicts {
         }
     }
 
+    /// Returns the newest earlier number of log partitions that explains a copy; 0 if there is none.
     fn earlier_of(&self, hash: i32, at: i32) -> i32 {
         self.earlier.iter().copied().find(|count| assigns(hash, *count, at)).unwrap_or(0)
     }
 
+    /// Returns the last known leader of a log partition; -1 is unknown.
     fn leader(&self, log_partition: i32) -> i32 {
         usize::try_from(log_partition).ok().and_then(|at| self.leaders.get(at)).copied().unwrap_or(-1)
     }
@@ -175,6 +179,7 @@ impl Verdicts {
         std::iter::once(home).chain(open).collect()
     }
 
+    /// Returns whether any misplaced copies are current.
     fn has_here(&self) -> bool {
         self.told.values().any(|told| *told == Told::Here)
     }
@@ -226,12 +231,12 @@ struct CachedLayout {
     layout: Arc<Layout>,
 }
 
-/// Decides about the homes of groups in one log.
+/// The homes of groups in one log, and the requests of readers to poll coordinators.
 #[derive(Debug, Default)]
 pub(crate) struct LogHomes {
     verdicts: ArcSwap<Verdicts>,
     cached: Mutex<Option<CachedLayout>>,
-    /// Number of the last request of a reader to poll the coordinators.
+    /// Number of the last request to poll the coordinators.
     wanted: watch::Sender<u64>,
     /// Number of the last request that was answered.
     done: watch::Sender<u64>,
@@ -287,7 +292,7 @@ impl LogHomes {
         }
     }
 
-    /// Requests that coordinators are polled now. Returns the number of the request.
+    /// Requests a poll of the coordinators. Returns the number of the request.
     pub(crate) fn want(&self) -> u64 {
         let mut number = 0;
         self.wanted.send_modify(|wanted| {
@@ -325,7 +330,7 @@ impl LogHomes {
     pub(crate) async fn refresh(&self) {
         if self.verdicts.load().unsettled {
             let number = self.want();
-            // This cannot fail: the sender lives as long as self.
+            // This cannot fail, because the sender lives as long as self.
             let _ = self.done.subscribe().wait_for(|done| *done >= number).await;
         }
     }

@@ -49,10 +49,14 @@ const SHARE_OF_MEMBERS: u32 = 5;
 /// Requests per description of a group: librdkafka tries the KIP-848 request first, then the classic one.
 const CALLS_OF_MEMBERS: u32 = 2;
 
+/// A request to brokers or coordinators.
 #[derive(Debug)]
 enum Question {
+    /// Lists the groups.
     Groups,
+    /// Requests the committed offsets of a group.
     Committed(Offsets),
+    /// Requests the members of a group.
     Members(Name),
 }
 
@@ -60,9 +64,9 @@ enum Question {
 #[derive(Debug)]
 struct Offsets {
     group: Name,
-    /// Partitions to request, because the response for all partitions omitted these; `None` for all.
+    /// The partitions to request, because the response about all partitions omitted them; `None` requests all.
     untold: Option<Vec<(Name, i32)>>,
-    /// Whether the response for all partitions contained changes.
+    /// Whether the response about all partitions contained changes.
     has_moved: bool,
     /// Whether brokers list the group. If not, it was deleted, or the user may no longer describe it.
     is_listed: bool,
@@ -103,15 +107,17 @@ pub(in super::super) struct Asker {
     unlisted: HashMap<Name, Instant>,
 }
 
-/// When the listings are due.
+/// The due times of the listings.
 #[derive(Debug)]
 struct Due {
+    /// Due time of librdkafka's listing.
     groups: Instant,
+    /// Due time of the listing of all protocols.
     names: Instant,
 }
 
 impl Asker {
-    /// Makes an asker that has not sent a request yet.
+    /// Makes a poller that has not sent a request yet.
     pub(in super::super) fn new(connector: Connector, settings: config::Admin, writer: Writer, inbox: Inbox) -> Self {
         let now = now();
         Self {
@@ -140,6 +146,7 @@ impl Asker {
         }
     }
 
+    /// Takes the requests of readers.
     fn take_requests(&mut self) {
         self.waiting.forget_gone();
         while self.waiting.len() < ROOM
@@ -149,7 +156,7 @@ impl Asker {
                 Scope::Key(group, ..) => [group].into(),
                 Scope::All => {
                     if let Some(refusal) = self.refusal() {
-                        // The reader may have gone.
+                        // Fails only if the reader has stopped waiting.
                         let _ = wanted.done.send(Err(refusal));
                         continue;
                     }
@@ -158,7 +165,7 @@ impl Asker {
             };
             let from = self.coordinators.next_number();
             for group in &groups {
-                // A group that is not listed may be newer than the listing; its coordinator knows.
+                // A group that is not listed may be newer than the listing, so its coordinator is polled.
                 if !self.offsets.hurry(group) {
                     self.send(Question::Committed(Offsets::all(Name::clone(group), true)), 0);
                 }
@@ -167,7 +174,7 @@ impl Asker {
         }
     }
 
-    /// Returns why the latest offsets of all groups are not requested, if that takes too long.
+    /// Returns the error of a request for the latest offsets of all groups, if that request would take too long.
     fn refusal(&self) -> Option<SourceError> {
         let (groups, calls) = (self.listed.names().count(), self.settings.calls_per_second);
         let seconds = groups.div_ceil(calls.max(1));
@@ -179,6 +186,7 @@ impl Asker {
         })
     }
 
+    /// Sends the requests that are due.
     fn ask(&mut self, now: Instant) {
         if now >= self.due.groups {
             self.due.groups = now + self.settings.list_interval;
@@ -226,6 +234,7 @@ impl Asker {
         });
     }
 
+    /// Handles a request without a response.
     fn failed(&mut self, question: Question, error: &AskError) {
         let now = now();
         match question {
@@ -237,14 +246,15 @@ impl Asker {
                 self.tally.unanswered(&group, self.writer.offsets_of(&group));
                 self.tell(&group, usize::MAX, Err(error.of_group(&group)));
             }
-            // It is requested again after the next listing.
+            // The group is requested again after the next listing.
             Question::Committed(Offsets { group, is_listed: false, .. }) => drop(self.unlisted.insert(group, now)),
             Question::Members(group) => self.members.failed(&group, now),
         }
     }
 
+    /// Handles the responses that have arrived, and waits for the first one.
     fn take_answers(&mut self) {
-        // No longer than until the next call may go: otherwise fewer would go than the setting allows.
+        // Waiting longer than the rate limit requires would send fewer calls than the setting allows.
         let until_free = self.coordinators.rate_limit.wait(now());
         let mut wait = if until_free.is_zero() { TICK } else { TICK.min(until_free) };
         while let Some((number, question, answer)) = self.coordinators.take(wait) {
@@ -345,7 +355,7 @@ impl Asker {
         }
     }
 
-    /// Tells readers that waited for a group.
+    /// Sends the result of request `number` to the readers that wait for a group.
     fn tell(&mut self, group: &Name, number: usize, answer: Reached) {
         self.waiting.resolve(number, std::slice::from_ref(group), &answer);
     }

@@ -6,7 +6,7 @@ use crate::{
     store::membership::{Assigned, GroupDescription, GroupKind, GroupState, MemberDescription, Membership, TopicRef},
 };
 
-/// Returns the membership that a coordinator described, or `None` for a group that has offsets only.
+/// Returns the membership that a coordinator described, or `None` for a group that only has offsets.
 pub(super) fn membership(
     group: &DescribedGroup,
     revision: Revision,

@@ -22,10 +22,13 @@ const SHARE_OF_IDLE: u32 = 4;
 #[derive(Debug)]
 pub(in super::super) struct Schedule {
     groups: HashMap<Name, Group>,
+    /// Due times of the groups that changed since the previous poll.
     moving: BTreeSet<(Instant, Name)>,
+    /// Due times of the other groups.
     idle: BTreeSet<(Instant, Name)>,
     /// Groups that readers wait for.
     urgent: VecDeque<Name>,
+    /// Number of polls.
     asked: u32,
     shortest: Duration,
     longest: Duration,
@@ -37,8 +40,9 @@ struct Group {
     interval: Duration,
     /// Time of the next poll; `None` while a request is in flight.
     due: Option<Instant>,
+    /// Whether the group changed since the previous poll.
     is_moving: bool,
-    /// A reader waits for it.
+    /// Whether a reader waits for the group.
     is_urgent: bool,
 }
 
@@ -48,7 +52,8 @@ impl Schedule {
         Self::between(SHORTEST, longest)
     }
 
-    /// Without groups. The time between two looks at a group doubles from `shortest` to `longest`, unless it moves.
+    /// Makes an empty schedule. The time between two polls of a group doubles from `shortest` to `longest`, unless the
+    /// group changes.
     pub(in super::super) fn between(shortest: Duration, longest: Duration) -> Self {
         Self {
             groups: HashMap::new(),
@@ -90,7 +95,7 @@ impl Schedule {
         }
     }
 
-    /// Puts a group before all others, for a reader that waits. Returns whether there is such a group.
+    /// Moves a group before all others because a reader waits for it. Returns whether the group exists.
     pub(in super::super) fn hurry(&mut self, name: &Name) -> bool {
         let Some(group) = self.groups.get_mut(name) else { return false };
         if !std::mem::replace(&mut group.is_urgent, true) {
@@ -99,7 +104,8 @@ impl Schedule {
         true
     }
 
-    /// The group to ask now. Its answer, or failure, must be told.
+    /// Returns the group to poll now. The caller must report the response with [`Self::answered`] or [`Self::again`], or
+    /// the failure with [`Self::failed`].
     pub(in super::super) fn next(&mut self, now: Instant) -> Option<Name> {
         let name = self.next_urgent().or_else(|| self.next_due(now))?;
         self.take_out(&name);
@@ -138,13 +144,14 @@ impl Schedule {
     /// Records a response, and whether the group changed since the previous one.
     pub(super) fn answered(&mut self, name: &Name, moved: bool, now: Instant) {
         if moved && let Some(group) = self.groups.get_mut(name) {
-            // It is doubled here and by every answer without a change.
+            // `again` doubles the interval.
             group.interval = self.shortest / 2;
         }
         self.again(name, moved, now);
     }
 
-    /// Notes an answer after which the group is asked about again, twice as late as before. `is_moving`: ahead of others.
+    /// Schedules the next poll of a group, with twice the previous interval. `is_moving`: the group goes before groups
+    /// that do not change.
     pub(in super::super) fn again(&mut self, name: &Name, is_moving: bool, now: Instant) {
         let Some(group) = self.groups.get_mut(name) else { return };
         group.interval = (group.interval * 2).min(self.longest);
@@ -157,7 +164,7 @@ impl Schedule {
         self.answered(name, false, now);
     }
 
-    /// Sets when the group is asked about next.
+    /// Sets the time of the next poll of a group.
     pub(in super::super) fn put(&mut self, name: &Name, due: Instant, is_moving: bool) {
         self.take_out(name);
         let Some(group) = self.groups.get_mut(name) else { return };

@@ -67,7 +67,7 @@ impl Tally {
         self.strike(group);
     }
 
-    /// Removes a group from those for which the round still waits.
+    /// Removes a group from the groups without a response in this round.
     fn strike(&mut self, group: &Name) {
         if let Some(left) = &mut self.left {
             left.remove(group);

@@ -30,12 +30,14 @@ pub(in super::super) const SHARD: i32 = 0;
 pub(in super::super) struct Writer {
     door: SourceWriter,
     shard: ShardWriter,
+    /// Whether the first round is complete.
     is_loaded: bool,
 }
 
 /// The result of applying a response about the offsets of a group.
 #[derive(Debug)]
 pub(super) struct Taken {
+    /// Counts of the applied, denied and malformed offsets.
     pub(super) seen: ListingStats,
     /// Topics and partitions of rows that the response omits: their offsets were deleted, or the user may not describe
     /// the topic.
@@ -79,7 +81,7 @@ impl Writer {
         self.shard.applied().max(Revision(0))
     }
 
-    /// Returns whether the first round is complete, so that readers get answers.
+    /// Returns whether the first round is complete, so that readers see the data.
     pub(super) fn is_loaded(&self) -> bool {
         self.is_loaded
     }
@@ -96,7 +98,7 @@ impl Writer {
         self.door.loaded();
     }
 
-    /// Returns whether log ends are loaded, which readers need, too.
+    /// Returns whether the log ends are loaded, which readers need as well.
     pub(super) fn are_ends_loaded(&self) -> bool {
         self.door.cluster().ends.current().loaded
     }

@@ -22,7 +22,7 @@ use crate::{
     store::{shard::Shard, source::Source},
 };
 
-/// Pause after the coordinator of a group refused a request. Requests of readers do not wait for it.
+/// Pause after the coordinator of a group denied a request. Requests of readers do not wait for it.
 const REFUSED: Duration = Duration::from_secs(60);
 
 impl Overlay {
@@ -96,7 +96,7 @@ impl Overlay {
 }
 
 /// Shows the committed offsets of a response, and resolves the readers that wait for them. Returns the number of
-/// changed rows, and the new keys that a pending transaction commits.
+/// changed rows, and the keys with new records that also have a pending transaction.
 fn take_answer(
     number: usize,
     ask: &Ask,
@@ -126,7 +126,7 @@ fn take_answer(
     (news, unstable)
 }
 
-/// Returns each key with its answer, in time linear in the number of keys and answers.
+/// Pairs each key with its result, in time linear in the number of keys and results.
 fn matched<'a, K: Eq + Hash + 'a, A>(
     keys: impl IntoIterator<Item = &'a K>,
     answers: impl Iterator<Item = (K, A)>,
@@ -135,7 +135,8 @@ fn matched<'a, K: Eq + Hash + 'a, A>(
     keys.into_iter().map(move |key| (key, answers.remove(key)))
 }
 
-/// Updates the shard from an answer. Returns whether the shard shows it, and whether that is a change.
+/// Updates the shard from a response about one key. Returns whether the shard shows the committed offset, and whether
+/// that is a change.
 fn show((range, shard): (&Range, &Shard), key: &Key, answer: Option<&Committed>, stable: bool) -> (bool, bool) {
     let known = shard.get(&key.0, &key.1, key.2).and_then(|found| found.entry);
     let is_known = match (&known, answer) {

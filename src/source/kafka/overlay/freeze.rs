@@ -1,8 +1,8 @@
 //! Detects log partitions that an open transaction freezes.
 //!
-//! A high watermark beyond the applied offset proves nothing, since transactions begin and end all the time. The last
-//! stable offset is requested only if nothing was applied for a while. The partition is frozen if it holds the poll
-//! thread back twice.
+//! A high watermark beyond the applied offset does not prove a freeze, since transactions begin and end all the time.
+//! Therefore the last stable offset is requested only if nothing was applied for [`STILL`]. The partition is frozen if
+//! two responses, at least [`STILL`] apart, show that the poll thread has reached the last stable offset.
 
 use std::{
     collections::BTreeMap,
@@ -12,17 +12,20 @@ use std::{
 /// Time without progress after which a last stable offset is requested, and between the two responses that show a
 /// freeze.
 pub(super) const STILL: Duration = Duration::from_millis(250);
-/// Interval between requests about a partition with a slow poll thread.
+/// Interval between requests about a partition with a poll thread that is behind the last stable offset.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// State of each log partition.
+/// The state of each log partition.
 #[derive(Debug, Default)]
 pub(super) struct Freezes(BTreeMap<i32, State>);
 
 #[derive(Debug)]
 struct State {
+    /// Last applied offset.
     applied: i64,
+    /// Earliest time of the next request for the last stable offset.
     next_ask: Instant,
+    /// Time of the first response that showed the poll thread at the last stable offset.
     held_since: Option<Instant>,
     frozen: bool,
 }
@@ -57,6 +60,7 @@ impl Freezes {
         frozen
     }
 
+    /// Returns whether an open transaction freezes the partition.
     pub(super) fn is_frozen(&self, partition: i32) -> bool {
         self.0.get(&partition).is_some_and(|state| state.frozen)
     }

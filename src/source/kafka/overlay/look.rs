@@ -42,6 +42,10 @@ pub(super) struct Look {
 }
 
 impl Look {
+    /// Connects a read_uncommitted consumer that reads no partition yet.
+    ///
+    /// # Errors
+    /// The client cannot be created.
     pub(super) fn new(connector: &Connector, now: Instant) -> Result<Self, AskError> {
         let client = connector.connect_uncommitted()?;
         Ok(Self {
@@ -80,7 +84,7 @@ impl Look {
                 match fetcher.start_at(number, from) {
                     Ok(()) => drop(ranges.insert(number, Range::new(from, shard.epoch, now))),
                     Err(error) => {
-                        tracing::warn!(cluster = &*source.id.cluster, %error, "cannot read behind a transaction");
+                        tracing::warn!(cluster = &*source.id.cluster, %error, "cannot read the records behind an open transaction; retrying");
                     }
                 }
             }

@@ -50,7 +50,7 @@ pub(super) struct Ask {
     pub(super) keys: BTreeSet<Key>,
     /// The keys with records since the last request.
     pub(super) fresh: BTreeSet<Key>,
-    /// Keys with a pending transaction return an error, and not the stable offset.
+    /// Whether keys with a pending transaction return an error instead of their stable offset.
     pub(super) stable: bool,
 }
 
@@ -59,14 +59,16 @@ pub(super) struct Ask {
 pub(super) struct Range {
     /// The next offset to read.
     pub(super) read: i64,
-    /// Records were dropped because there were too many.
+    /// Whether records were dropped because the memory was full.
     pub(super) overflowed: bool,
     /// Memory of the records, in bytes.
     pub(super) bytes: usize,
     pub(super) waiters: Waiters<Key>,
     /// Epoch of the shard, or `None` if the next offset is not in the log any more.
     pub(super) epoch: Option<u64>,
+    /// Time at which the partition was last needed.
     pub(super) wanted_at: Instant,
+    /// By key, the records that the poll thread has not applied.
     kept: BTreeMap<Key, VecDeque<Kept>>,
     /// The keys of the records, by log offset.
     order: BTreeMap<i64, Key>,
@@ -100,6 +102,7 @@ impl Kept {
 }
 
 impl Range {
+    /// Makes an empty range that starts at log offset `from`.
     pub(super) fn new(from: i64, epoch: u64, now: Instant) -> Self {
         Self {
             read: from,
@@ -171,7 +174,7 @@ impl Range {
         steps
     }
 
-    /// Returns the record that an answer of the coordinator means, if the consumer has read it.
+    /// Returns the newest record that matches a response of the coordinator, if the consumer has read one.
     pub(super) fn matching(&self, key: &Key, answer: Option<&Committed>) -> Option<&Kept> {
         self.kept.get(key)?.iter().rev().find(|kept| kept.is(answer))
     }
@@ -193,7 +196,7 @@ impl Range {
                 let shard = wanted.shard;
                 let reason =
                     format!("log partition {shard}: too many commits behind an open transaction to keep them all");
-                // The reader may be gone.
+                // Fails only if the reader has stopped waiting.
                 let _ = wanted.done.send(Err(SourceError::Unreachable { reason }));
                 return;
             }
@@ -206,7 +209,7 @@ impl Range {
         self.waiters.add(keys, from, wanted.done, applied);
     }
 
-    /// Returns the request about the new keys of a group and those that readers wait for, if there are any.
+    /// Returns a request about the new keys of a group and the keys that readers wait for, or `None` without keys.
     pub(super) fn ask(&mut self, log_partition: i32, group: &Name) -> Option<Ask> {
         let (mut keys, mut fresh) = (self.waited_for(group), self.fresh.remove(group).unwrap_or_default());
         // The poll thread may have applied the records meanwhile.

@@ -8,12 +8,12 @@ fn wanted(requests: &Requests) -> Result<oneshot::Receiver<Reached>, SourceError
 #[test]
 fn a_request_beyond_the_room_is_refused_at_once() {
     let requests = Requests::default();
-    assert!(matches!(wanted(&requests), Err(SourceError::Unreachable { .. })), "no thread takes it");
+    assert!(matches!(wanted(&requests), Err(SourceError::Unreachable { .. })), "no thread takes requests yet");
     let inbox = requests.open();
     let mut waiting: Vec<_> = (0..ROOM).map(|_| wanted(&requests).unwrap()).collect();
-    assert!(waiting.iter_mut().all(|told| told.try_recv().is_err()), "they wait");
+    assert!(waiting.iter_mut().all(|told| told.try_recv().is_err()), "requests up to the capacity wait");
     assert!(matches!(wanted(&requests), Err(SourceError::Busy { .. })));
-    // There is room again.
+    // Taking one request makes room for another.
     drop(inbox.requests.recv().unwrap());
     let mut next = wanted(&requests).unwrap();
     assert!(next.try_recv().is_err() && inbox.requests.try_recv().is_ok());
@@ -31,7 +31,7 @@ fn a_reader_is_told_once_all_its_keys_were_answered_after_it_asked() {
     assert_eq!(add(&mut waiters, 0).try_recv().unwrap(), Ok(Revision(1)));
     let (mut both, mut one) = (add(&mut waiters, 2), add(&mut waiters, 1));
     waiters.resolve(4, &keys, &Ok(Revision(2)));
-    assert!(both.try_recv().is_err() && one.try_recv().is_err(), "a request from before says nothing");
+    assert!(both.try_recv().is_err() && one.try_recv().is_err(), "a request sent before the reader came does not count");
     waiters.resolve(5, &keys[..1], &Ok(Revision(3)));
     assert!(both.try_recv().is_err());
     assert_eq!(one.try_recv().unwrap(), Ok(Revision(3)));
@@ -41,7 +41,7 @@ fn a_reader_is_told_once_all_its_keys_were_answered_after_it_asked() {
     let mut failed = add(&mut waiters, 2);
     let error = Err(SourceError::Unreachable { reason: "no".to_owned() });
     waiters.resolve(7, &["c".into()], &error);
-    assert!(failed.try_recv().is_err(), "not about its keys");
+    assert!(failed.try_recv().is_err(), "the request was about another key");
     waiters.resolve(8, &keys[..1], &error);
     assert_eq!(failed.try_recv().unwrap(), error);
     drop(add(&mut waiters, 2));

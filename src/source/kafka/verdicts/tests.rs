@@ -75,7 +75,7 @@ fn brokers_disagree_during_a_rolling_restart() {
     let (moves, stays) = (ids(1, 6).next().unwrap(), ids(2, 7).next().unwrap());
     verdicts.tell(class_of(&verdicts, &moves, 1), Told::Elsewhere);
     assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());
-    assert_eq!(verdicts.candidates(&stays, &[2], None, NOW), [2], "there is no verdict of broker 1");
+    assert_eq!(verdicts.candidates(&stays, &[2], None, NOW), [2], "there is no verdict about broker 1");
     // While a leader is unknown, the last known leader counts.
     verdicts.set_log_partitions(NOW, &[None; 8]);
     assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());

@@ -1,4 +1,4 @@
-//! Lists the groups of a cluster, and keeps the schedule of the asker in step with the listing.
+//! Lists the groups of a cluster, and updates the schedule of the poller from the listing.
 
 use std::time::{Duration, Instant};
 

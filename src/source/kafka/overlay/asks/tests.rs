@@ -44,13 +44,13 @@ impl Hash for Counted {
 fn answers_are_matched_with_keys_in_a_step_for_each() {
     const KEYS: usize = 10_000;
     let keys: Vec<Counted> = (0..KEYS).map(Counted).collect();
-    // In another order, some missing.
+    // The results have another order, and every tenth is missing.
     let answers = (0..KEYS).rev().filter(|number| number % 10 != 0).map(|number| (Counted(number), number));
     for (key, answer) in matched(&keys, answers) {
         assert_eq!(answer, (key.0 % 10 != 0).then_some(key.0));
     }
     let comparisons = COMPARISONS.get();
-    // Some are of keys whose hashes look alike in the table.
+    // The table also compares keys with similar hashes.
     assert!(comparisons < 3 * KEYS, "{comparisons} comparisons for {KEYS} keys");
 }
 
@@ -99,7 +99,7 @@ fn a_stable_answer_is_shown_and_new_keys_with_a_pending_transaction_are_requeste
     let (news, unstable) = take_answer(0, &ask, told, (&mut range, shard.shard()));
     assert_eq!((news, unstable), (1, [key(1)].into()));
     assert_eq!((shown(0), shown(1)), (Some((5, 10)), None), "the record of an aborted transaction does not count");
-    // The consumer has not read the record of this one.
+    // The consumer has not read a record with offset 9.
     let told = vec![answer(0, Some(9)), answer(1, None)];
     ask.fresh.clear();
     assert_eq!(take_answer(1, &ask, told, (&mut range, shard.shard())), (0, BTreeSet::new()));

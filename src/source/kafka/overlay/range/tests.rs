@@ -69,7 +69,7 @@ fn an_answer_means_the_newest_record_with_offset_metadata_and_epoch() {
     look.read(&[event(11, "g", Some(5), ""), event(12, "g", Some(7), "m"), event(14, "g", Some(5), "")]);
     assert_eq!(look.means(Some((5, 3, ""))), Some(14));
     assert_eq!(look.means(Some((7, 3, "m"))), Some(12));
-    assert_eq!(look.means(Some((7, -1, "m"))), Some(12), "an old broker tells no epoch");
+    assert_eq!(look.means(Some((7, -1, "m"))), Some(12), "a broker before 2.1 returns no epoch");
     assert_eq!(look.means(Some((7, 3, ""))), None);
     assert_eq!(look.means(Some((7, 4, "m"))), None);
     assert_eq!(look.means(None), None, "no tombstone was read");
@@ -92,10 +92,10 @@ fn a_group_is_asked_about_once_for_each_new_record() {
     look.read(&[event(14, "h", Some(6), "")]);
     let failed = ask(&mut look, "h").unwrap();
     look.range.failed(failed);
-    assert!(ask(&mut look, "h").is_some(), "the coordinator did not say");
+    assert!(ask(&mut look, "h").is_some(), "a failed request is repeated");
 }
 
-/// Lets a reader wait for answers from number 5 on.
+/// Adds a reader that waits for responses to requests from number 5 on.
 fn wait(look: &mut Look, scope: Scope) -> oneshot::Receiver<Reached> {
     let (done, told) = oneshot::channel();
     let wanted = LatestRequest { scope, shard: 3, target: Revision(20), done };
@@ -108,17 +108,17 @@ fn readers_wait_until_each_of_their_keys_is_told_after_they_asked() {
     let mut look = Look::new(1 << 20);
     look.read(&[event(11, "g", Some(5), ""), event(12, "h", Some(5), "")]);
     let of = |group: &str| Scope::Key(group.into(), "t".into(), 0);
-    assert!(wait(&mut look, of("i")).try_recv().is_ok(), "no record of it");
+    assert!(wait(&mut look, of("i")).try_recv().is_ok(), "there is no record of this key");
     let (mut one, mut all) = (wait(&mut look, of("g")), wait(&mut look, Scope::All));
     let due = |look: &mut Look| look.groups.next(now()).map(|group| group.to_string());
     assert_eq!((due(&mut look).as_deref(), due(&mut look).as_deref(), due(&mut look)), (Some("g"), Some("h"), None));
     let first = look.range.ask(3, &"g".into()).unwrap();
     assert!(first.keys == [key("g")].into() && first.fresh == first.keys);
     let again = look.range.ask(3, &"g".into()).unwrap();
-    assert!(again.keys == first.keys && again.fresh.is_empty(), "asked for readers alone");
+    assert!(again.keys == first.keys && again.fresh.is_empty(), "requested only for readers");
     let tell = |look: &mut Look, number, group| look.range.waiters.resolve(number, &[key(group)], &Ok(Revision(10)));
     tell(&mut look, 4, "g");
-    assert!(one.try_recv().is_err(), "a request from before says nothing");
+    assert!(one.try_recv().is_err(), "a request sent before the reader came does not count");
     tell(&mut look, 5, "g");
     assert!(one.try_recv().is_ok() && all.try_recv().is_err());
     assert!(look.range.waited_for(&"g".into()).is_empty() && look.range.ask(3, &"g".into()).is_none());
@@ -143,7 +143,7 @@ fn memory_is_bounded_and_what_is_left_out_is_counted() {
     let left_out: u64 = (11..).zip(&groups).map(|(at, group)| look.read(&[event(at, group, Some(1), &text)])).sum();
     assert!(left_out > 80 && look.range.overflowed);
     let mut look = Look::new(16 << 10);
-    // A key alone never fills it: the newest records stay.
+    // One key never fills the memory, since only its newest records are kept.
     (11..1000).for_each(|at| assert_eq!(look.read(&[event(at, "g", Some(at), "")]), 0));
     assert_eq!(look.means(Some((999, 3, ""))), Some(999));
     look.range.prune(2000, &mut look.room);
@@ -169,7 +169,7 @@ fn forgetting_takes_a_step_for_each_record_however_often_the_reader_moves() {
     for (at, group) in (10..).zip(&groups) {
         look.read(&[event(at, group, Some(1), "")]);
     }
-    // The reader replays what lay behind the transaction, record by record.
+    // The poll thread replays the records behind the transaction one by one.
     let steps: usize = (10..=10 + RECORDS).map(|applied| look.range.prune(applied, &mut look.room)).sum();
     assert_eq!(steps, groups.len());
     assert_eq!((look.room, look.range.kept.len(), look.range.first_at()), (64 << 20, 0, None));
