@@ -158,7 +158,7 @@ fn what_is_not_told_is_null_and_said(server: &Server) {
         assert!(told.as_object().unwrap().values().all(|count| count == 0), "{table}: {told}");
         let said = format!(
             "SELECT column_name FROM columns WHERE table_name = '{table}' \
-             AND comment LIKE '%; not told by the Admin API' ORDER BY position"
+             AND comment LIKE '%; NULL in admin mode' ORDER BY position"
         );
         let mut said: Vec<Value> = server.sql(&said).into_iter().map(|row| row["column_name"].clone()).collect();
         let mut untold: Vec<Value> = columns.iter().map(|column| json!(column)).collect();
