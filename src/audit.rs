@@ -139,7 +139,7 @@ async fn compare(
         tracing::debug!(cluster = &*cluster.name, group = &**group, %error, "cannot audit a group");
     };
     let reply = reply.inspect_err(log_error).ok()?;
-    let ends = log.present_ends(cluster, shards.iter().map(|shard| shard.key.number).collect()).await.ok()?;
+    let ends = log.current_ends(cluster, shards.iter().map(|shard| shard.key.number).collect()).await.ok()?;
     let applied = shards.iter().map(|shard| {
         let end = ends.get(&shard.key.number).copied().unwrap_or(0);
         shard.wait_applied(Revision(end))

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     clock::Clock,
     model::{Revision, log_partition_for},
-    source::kafka::{LiveSource, LogEnds, Told, Verdicts},
+    source::kafka::{LiveSource, LogEnds, Verdict, Verdicts},
     store::{
         cut::Settings,
         event::{Event, EventKind},
@@ -187,14 +187,14 @@ async fn after_growth_the_audit_is_silent_about_right_rows_and_loud_about_wrong_
         let at = i32::try_from(EARLIER).unwrap();
         verdicts.class(crate::model::java_hash("g"), at, 8, None).unwrap()
     };
-    let tell = |told| {
+    let set_verdict = |verdict| {
         let mut verdicts = Verdicts::default();
         verdicts.set_log_partitions(5, &[Some(1); 5]);
         verdicts.set_log_partitions(8, &[Some(1); 8]);
-        verdicts.tell(class(&verdicts), told);
+        verdicts.insert(class(&verdicts), verdict);
         audited.log.homes.set(verdicts);
     };
-    tell(Told::Elsewhere);
+    set_verdict(Verdict::Outdated);
     assert_eq!(audited.audit().await, []);
     // The group commits at its home. Kafka returns no offset for the other key.
     audited.commit_in(HOME, 0, 0, 9);

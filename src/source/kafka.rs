@@ -50,7 +50,7 @@ pub(crate) use ask::{LiveSource, LogEnds};
 pub use client::{CLIENT_DEFAULTS, check_property};
 pub use latest::Log;
 #[cfg(test)]
-pub(crate) use verdicts::{Told, Verdicts};
+pub(crate) use verdicts::{Verdict, Verdicts};
 
 #[expect(clippy::disallowed_methods, reason = "the schedule of requests is not part of any response")]
 fn now() -> std::time::Instant {

@@ -20,7 +20,7 @@ use super::{
     ffi::{Admin, CommittedOffset, ReplyContent},
     latest::Log,
     now,
-    verdicts::{Class, Told, Verdicts, strays_of},
+    verdicts::{Class, Verdict, Verdicts, misplaced_groups_of},
 };
 use crate::{
     model::{Name, OFFSETS_TOPIC, Uuid, java_hash, log_partition_of},
@@ -39,39 +39,39 @@ const TICK: Duration = Duration::from_millis(50);
 /// Interval of the search for misplaced groups, and of requests to coordinators while copies may be current.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of requests about copies that are not current, and of requests that a coordinator denied.
-const SELDOM: Duration = Duration::from_secs(60);
+const SLOW_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum time that a reader waits for the coordinators. It bounds the wait while brokers disagree about the log
 /// partition of a group, because the group then has no coordinator.
-const PATIENCE: Duration = Duration::from_secs(2);
+const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Number of groups to request per class. More than one, since a group may have records that no coordinator wrote.
 const SAMPLES: usize = 3;
 /// Maximum number of requests in flight.
-const AT_ONCE: usize = 30;
+const MAX_IN_FLIGHT: usize = 30;
 /// Maximum number of copies from which the earlier number of log partitions is derived.
-const EXPLAINED: usize = 1000;
+const MAX_EXPLAINED: usize = 1000;
 
 /// A misplaced copy of a group: the group id and the log partition of the copy.
 type Copy = (Name, i32);
 
 /// The poller of coordinators that finds out which copies of groups are current in one cluster.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(super) struct HomePoller {
     cluster: Arc<Cluster>,
     source: Arc<Source>,
     log: Arc<Log>,
-    coordinators: Coordinators<Question>,
+    coordinators: Coordinators<CopyRequest>,
     topic_id: Option<Uuid>,
     /// The groups and verdicts from which `classes` was computed.
-    seen: (Vec<GroupSet>, Verdicts),
+    classified: (Vec<GroupSet>, Verdicts),
     classes: HashMap<Class, Vec<Copy>>,
     rounds: HashMap<Class, Round>,
     /// The reader's request in progress: its number and its deadline.
     serving: Option<(u64, Instant)>,
-    next_look: Instant,
+    next_search: Instant,
 }
 
 /// The class and the copy for which the offsets of a group are requested.
-type Question = (Class, Copy);
+type CopyRequest = (Class, Copy);
 
 /// The requests about one class.
 #[derive(Debug)]
@@ -81,16 +81,16 @@ struct Round {
     /// Number of rounds so far.
     count: usize,
     /// Requests in flight.
-    open: usize,
+    in_flight: usize,
     /// Responses that show the copy.
-    here: usize,
+    copy_matches: usize,
     /// Responses that show the copy at the home.
-    elsewhere: usize,
+    home_matches: usize,
     /// Whether a coordinator denied a request.
     refused: bool,
 }
 
-impl Asker {
+impl HomePoller {
     /// Makes a poller that has not sent a request yet.
     pub(super) fn new((writer, log): (&SourceWriter, &Arc<Log>), connector: Connector) -> Self {
         Self {
@@ -99,53 +99,53 @@ impl Asker {
             log: Arc::clone(log),
             coordinators: Coordinators::new(connector, usize::MAX),
             topic_id: None,
-            seen: Default::default(),
+            classified: Default::default(),
             classes: HashMap::new(),
             rounds: HashMap::new(),
             serving: None,
-            next_look: now(),
+            next_search: now(),
         }
     }
 
     /// Sends requests and applies responses until the token is cancelled. Blocks; run it on its own thread.
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            self.turn();
+            self.step();
             thread::park_timeout(TICK);
         }
     }
 
     /// Handles the requests of readers, responses, and due requests once.
-    fn turn(&mut self) {
+    fn step(&mut self) {
         let now = now();
-        let wanted = self.log.homes.wanted();
-        let is_new = self.serving.is_none() && !self.log.homes.is_done(wanted);
-        if is_new || now >= self.next_look {
-            self.next_look = now + INTERVAL;
-            self.look(now);
+        let request = self.log.homes.last_request();
+        let is_new = self.serving.is_none() && !self.log.homes.is_answered(request);
+        if is_new || now >= self.next_search {
+            self.next_search = now + INTERVAL;
+            self.find_misplaced(now);
         }
         if is_new {
-            self.serving = Some((wanted, now + PATIENCE));
-            self.ask_again(now);
+            self.serving = Some((request, now + MAX_WAIT));
+            self.restart_rounds(now);
         }
-        self.take_answers(now);
+        self.take_responses(now);
         match self.source.health().reachable {
-            true => self.ask(now),
+            true => self.send_due(now),
             false => self.coordinators.disconnect(),
         }
         if let Some((number, until)) = self.serving {
-            // A verdict may lead to new classes at the next call of `look`.
-            let is_known = self.next_look > now;
+            // A verdict may lead to new classes at the next call of `find_misplaced`.
+            let is_known = self.next_search > now;
             let waits = !is_known || self.coordinators.len() > 0 || self.has_due(now);
             if !waits || now >= until {
-                self.log.homes.set_done(number);
+                self.log.homes.set_answered(number);
                 self.serving = None;
             }
         }
     }
 
     /// Finds the misplaced copies, and sets which copies the shards hide.
-    fn look(&mut self, now: Instant) {
+    fn find_misplaced(&mut self, now: Instant) {
         let shards = self.source.pin_shards();
         let ends = self.cluster.ends.current();
         let mut verdicts = Verdicts::clone(&self.log.homes.verdicts());
@@ -158,14 +158,14 @@ impl Asker {
             verdicts.set_log_partitions(i32::try_from(shards.len()).unwrap_or(i32::MAX), &leaders);
         }
         let groups: Vec<GroupSet> = shards.iter().map(|shard| shard.groups.set()).collect();
-        if self.seen.0 != groups || self.seen.1 != verdicts {
+        if self.classified.0 != groups || self.classified.1 != verdicts {
             self.classify(&shards, &mut verdicts);
-            verdicts.keep(|class| self.classes.contains_key(class));
-            verdicts.unsettled = self.classes.keys().any(|class| verdicts.told(class) != Some(Told::Elsewhere));
-            self.seen = (groups, verdicts.clone());
+            verdicts.retain(|class| self.classes.contains_key(class));
+            verdicts.unsettled = self.classes.keys().any(|class| verdicts.verdict(class) != Some(Verdict::Outdated));
+            self.classified = (groups, verdicts.clone());
             self.log.homes.set(verdicts);
         }
-        self.rounds.retain(|class, round| self.classes.contains_key(class) || round.open > 0);
+        self.rounds.retain(|class, round| self.classes.contains_key(class) || round.in_flight > 0);
         for class in self.classes.keys() {
             self.rounds.entry_ref(class).or_insert_with(|| Round::new(now));
         }
@@ -179,21 +179,22 @@ impl Asker {
     fn classify(&mut self, shards: &[Arc<ShardView>], verdicts: &mut Verdicts) {
         self.classes.clear();
         let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
-        let stray = |shard: &Arc<ShardView>| {
+        let copies_in = |shard: &Arc<ShardView>| {
             let at = shard.key.number;
-            let ids = strays_of(shard, count);
+            let ids = misplaced_groups_of(shard, count);
             ids.iter().map(|id| (Name::clone(id), at)).collect::<Vec<Copy>>()
         };
-        let misplaced: Vec<Copy> = shards.iter().flat_map(stray).collect();
-        let places: Vec<(i32, i32)> = misplaced.iter().take(EXPLAINED).map(|(id, at)| (java_hash(id), *at)).collect();
-        verdicts.explain(&places);
+        let misplaced: Vec<Copy> = shards.iter().flat_map(copies_in).collect();
+        let positions: Vec<(i32, i32)> =
+            misplaced.iter().take(MAX_EXPLAINED).map(|(id, at)| (java_hash(id), *at)).collect();
+        verdicts.derive_earlier_counts(&positions);
         for (id, at) in misplaced {
             let hash = java_hash(&id);
             let Some(class) = verdicts.class(hash, at, count, None) else { continue };
             let home = log_partition_of(hash, count).and_then(|home| group_in(shards, home, &id));
             if home.is_none() {
                 self.classes.entry(class).or_default().push((id, at));
-            } else if verdicts.told(&class) == Some(Told::Here) {
+            } else if verdicts.verdict(&class) == Some(Verdict::Current) {
                 // Both copies may be current, so the verdict must come from this group itself.
                 self.classes.insert(Class { group: Some(Name::clone(&id)), ..class }, vec![(id, at)]);
             }
@@ -201,10 +202,10 @@ impl Asker {
     }
 
     /// Makes requests about all classes due that may be current.
-    fn ask_again(&mut self, now: Instant) {
+    fn restart_rounds(&mut self, now: Instant) {
         let verdicts = self.log.homes.verdicts();
         for (class, round) in &mut self.rounds {
-            if verdicts.told(class) != Some(Told::Elsewhere) {
+            if verdicts.verdict(class) != Some(Verdict::Outdated) {
                 *round = Round { count: round.count, ..Round::new(now) };
             }
         }
@@ -218,114 +219,119 @@ impl Asker {
     }
 
     /// Sends the requests that are due, the oldest first.
-    fn ask(&mut self, now: Instant) {
+    fn send_due(&mut self, now: Instant) {
         let is_due = |(class, round): &(&Class, &Round)| round.is_due(now) && self.classes.contains_key(*class);
         let mut due: Vec<(Instant, Class)> =
             self.rounds.iter().filter(is_due).map(|(class, round)| (round.due, class.clone())).collect();
         due.sort_by_key(|(since, _)| *since);
         for (_, class) in due {
-            if self.coordinators.len() >= AT_ONCE {
+            if self.coordinators.len() >= MAX_IN_FLIGHT {
                 return;
             }
-            self.ask_about(&class, now);
+            self.send_samples(&class, now);
         }
     }
 
     /// Sends requests about samples of one class.
-    fn ask_about(&mut self, class: &Class, now: Instant) {
+    fn send_samples(&mut self, class: &Class, now: Instant) {
         let copies = self.classes.get(class).map_or(&[][..], Vec::as_slice);
         let Some(round) = self.rounds.get_mut(class) else { return };
         let samples = samples(&self.source, copies, round.count);
         *round = Round { count: round.count + 1, ..Round::new(now + INTERVAL) };
         // Without samples the copies have no offsets, so there is nothing to compare.
         for copy in samples {
-            round.open += 1;
+            round.in_flight += 1;
             let purpose = (class.clone(), copy);
-            let send = |admin: &Admin, number, (_, copy): &Question| admin.committed(number, &copy.0, None, false);
+            let send = |admin: &Admin, number, (_, copy): &CopyRequest| admin.committed(number, &copy.0, None, false);
             self.coordinators.send(purpose, 0, send);
         }
     }
 
     /// Handles the responses that have arrived.
-    fn take_answers(&mut self, now: Instant) {
+    fn take_responses(&mut self, now: Instant) {
         while let Some((_, (class, copy), answer)) = self.coordinators.take(Duration::ZERO) {
-            let told = self.judge(&answer, &copy);
+            let verdict = self.evaluate(&answer, &copy);
             let Some(round) = self.rounds.get_mut(&class) else { continue };
-            round.open = round.open.saturating_sub(1);
-            match told {
-                Some(Told::Here) => round.here += 1,
-                Some(Told::Elsewhere) => round.elsewhere += 1,
+            round.in_flight = round.in_flight.saturating_sub(1);
+            match verdict {
+                Some(Verdict::Current) => round.copy_matches += 1,
+                Some(Verdict::Outdated) => round.home_matches += 1,
                 None => round.refused |= matches!(answer, Answer::Refused(_)),
             }
-            if round.open == 0 {
-                let told = round.told();
-                if told == Some(Told::Elsewhere) || round.refused {
-                    round.due = now + SELDOM;
+            if round.in_flight == 0 {
+                let verdict = round.verdict();
+                if verdict == Some(Verdict::Outdated) || round.refused {
+                    round.due = now + SLOW_INTERVAL;
                 }
-                if let Some(told) = told {
-                    self.tell(class, told);
+                if let Some(verdict) = verdict {
+                    self.record_verdict(class, verdict);
                 }
             }
         }
     }
 
     /// Stores the verdict about a class, if it is new.
-    fn tell(&mut self, class: Class, told: Told) {
+    fn record_verdict(&mut self, class: Class, verdict: Verdict) {
         let verdicts = self.log.homes.verdicts();
-        if verdicts.told(&class) == Some(told) && verdicts.is_told(&class) {
+        if verdicts.verdict(&class) == Some(verdict) && verdicts.has_direct_verdict(&class) {
             return;
         }
         tracing::info!(
             cluster = &*self.cluster.name,
             leader = class.leader,
             home_leader = class.home_leader,
-            earlier_log_partitions = class.earlier,
+            earlier_log_partitions = class.earlier_count,
             group = class.group.as_deref(),
-            is_current = told == Told::Here,
+            is_current = verdict == Verdict::Current,
             "group coordinators reported whether misplaced copies of groups are current"
         );
         let mut verdicts = Verdicts::clone(&verdicts);
-        verdicts.tell(class, told);
+        verdicts.insert(class, verdict);
         self.log.homes.set(verdicts);
-        // The next call of `look` derives the consequences for readers and other classes.
-        self.seen = Default::default();
-        self.next_look = self::now();
+        // The next call of `find_misplaced` derives the consequences for readers and other classes.
+        self.classified = Default::default();
+        self.next_search = self::now();
     }
 
     /// Returns the verdict of a response about a copy. An error gives no verdict.
-    fn judge(&self, answer: &Answer, copy: &Copy) -> Option<Told> {
+    fn evaluate(&self, answer: &Answer, copy: &Copy) -> Option<Verdict> {
         let answer = match answer {
             Answer::Response(ReplyContent::Committed(answer)) => answer.as_slice(),
             Answer::NoGroup(_) => &[],
             Answer::Refused(_) | Answer::Response(_) => return None,
             Answer::Failed(error) => {
-                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator returned no committed offsets");
+                tracing::debug!(
+                    cluster = &*self.cluster.name,
+                    group = &*copy.0,
+                    %error,
+                    "a coordinator returned no committed offsets"
+                );
                 return None;
             }
         };
         let shards = self.source.pin_shards();
         let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_of(java_hash(&copy.0), count));
         let home = home.and_then(|home| group_in(&shards, home, &copy.0));
-        told(answer, group_in(&shards, copy.1, &copy.0), home)
+        compare(answer, group_in(&shards, copy.1, &copy.0), home)
     }
 }
 
 impl Round {
     fn new(due: Instant) -> Self {
-        Self { due, count: 0, open: 0, here: 0, elsewhere: 0, refused: false }
+        Self { due, count: 0, in_flight: 0, copy_matches: 0, home_matches: 0, refused: false }
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        self.open == 0 && self.due <= now
+        self.in_flight == 0 && self.due <= now
     }
 
     /// Returns the verdict of the round. One copy that a coordinator returns is enough, because the other samples may
     /// contain records that no coordinator wrote.
-    fn told(&self) -> Option<Told> {
-        match (self.here, self.elsewhere) {
+    fn verdict(&self) -> Option<Verdict> {
+        match (self.copy_matches, self.home_matches) {
             (0, 0) => None,
-            (0, _) => Some(Told::Elsewhere),
-            _ => Some(Told::Here),
+            (0, _) => Some(Verdict::Outdated),
+            _ => Some(Verdict::Current),
         }
     }
 }
@@ -351,30 +357,34 @@ fn samples(source: &Source, copies: &[Copy], round: usize) -> Vec<Copy> {
 
 /// Compares a response with the copy and with the copy at the group's home. Returns the one that it matches better, or
 /// `None` if both match equally well.
-fn told(answer: &[CommittedOffset], copy: Option<&Arc<GroupView>>, home: Option<&Arc<GroupView>>) -> Option<Told> {
-    let mut shown = HashMap::new();
+fn compare(
+    answer: &[CommittedOffset],
+    copy: Option<&Arc<GroupView>>,
+    home: Option<&Arc<GroupView>>,
+) -> Option<Verdict> {
+    let mut returned = HashMap::new();
     for key in answer {
         if let Ok(Some(committed)) = &key.result {
-            shown.insert((key.topic.as_str(), key.partition), committed.offset);
+            returned.insert((key.topic.as_str(), key.partition), committed.offset);
         }
     }
     // Counts the keys that match, and the keys that differ or are missing on either side.
-    let compare = |group: Option<&Arc<GroupView>>| {
+    let count_matches = |group: Option<&Arc<GroupView>>| {
         let entries = group.into_iter().flat_map(|group| group.entries());
         let (mut same, mut all) = (0_usize, 0_usize);
         for entry in entries {
             all += 1;
-            let offset = shown.get(&(&**entry.topic, entry.row.partition));
+            let offset = returned.get(&(&**entry.topic, entry.row.partition));
             same += usize::from(offset.copied() == Some(entry.row.committed_offset));
         }
-        (same, (all - same) + shown.len().saturating_sub(same))
+        (same, (all - same) + returned.len().saturating_sub(same))
     };
-    let ((here, others_here), (there, others_there)) = (compare(copy), compare(home));
+    let ((here, others_here), (there, others_there)) = (count_matches(copy), count_matches(home));
     match (others_here, others_there) {
         (0, 0) => None,
-        (0, _) => Some(Told::Here),
-        (_, 0) => Some(Told::Elsewhere),
+        (0, _) => Some(Verdict::Current),
+        (_, 0) => Some(Verdict::Outdated),
         _ if here == there => None,
-        _ => Some(if here > there { Told::Here } else { Told::Elsewhere }),
+        _ => Some(if here > there { Verdict::Current } else { Verdict::Outdated }),
     }
 }

@@ -163,7 +163,7 @@ impl Log {
     ) -> Result<Vec<(i32, Revision)>, SourceError> {
         // Read this before the request is sent: an end below it belongs to another log.
         let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.number, shard.applied().0)).collect();
-        let ends = self.present_ends(cluster, before.keys().copied().collect()).await?;
+        let ends = self.current_ends(cluster, before.keys().copied().collect()).await?;
         let waits = shards.iter().map(|shard| {
             let number = shard.key.number;
             let target = ends.get(&number).copied().unwrap_or(0);
@@ -203,7 +203,7 @@ impl Log {
                 }
                 Some(now) if now.epoch != shard.epoch => {
                     // The shard was loaded again because its log was replaced: the target belongs to the previous log.
-                    let ends = self.present_ends(cluster, vec![number]).await?;
+                    let ends = self.current_ends(cluster, vec![number]).await?;
                     target = ends.get(&number).copied().unwrap_or(0);
                     (shard, replaced, settled) = (now, false, None);
                     blocked_timer.set(tokio::time::sleep(BLOCKED_AFTER));

@@ -213,7 +213,7 @@ impl Listener {
     /// Requests the start and the end of partitions once, and makes an empty shard for each partition with a result.
     /// The returned error, if any, concerns one of the other partitions.
     fn capture(&self, partitions: &[i32]) -> Result<(Vec<Load>, Option<AskError>), AskError> {
-        let asked = self.writer.clock().ticks();
+        let requested_at = self.writer.clock().ticks();
         let first = log_ends(&self.client, Spec::Earliest, partitions, TIMEOUT)?;
         let last = log_ends(&self.client, Spec::LatestCommitted, partitions, TIMEOUT)?;
         let (mut loads, mut error) = (vec![], None);
@@ -231,7 +231,7 @@ impl Listener {
                 (None, Ok(_)) => continue,
             };
             let shard = self.writer.new_shard(partition);
-            shard.target(Revision(start), Revision(end), asked);
+            shard.target(Revision(start), Revision(end), requested_at);
             if start >= end {
                 // The partition is empty, so it is loaded at once, at any offset.
                 shard.reached(Revision(end));
@@ -254,8 +254,8 @@ impl Listener {
         let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied().0 >= target);
         if self.source.shards().iter().all(reached) {
             // Readers get answers only after coordinators reported which copies of misplaced groups are current.
-            let asked = *self.homes_request.get_or_insert_with(|| self.log.homes.want());
-            if !self.log.homes.is_done(asked) {
+            let request = *self.homes_request.get_or_insert_with(|| self.log.homes.request_poll());
+            if !self.log.homes.is_answered(request) {
                 return;
             }
             self.writer.loaded();

@@ -201,7 +201,11 @@ impl Overlay {
                 Ok(look) => self.look = Some(look),
                 Err(error) => {
                     self.next_try = now + RETRY;
-                    tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot read the records behind an open transaction; retrying");
+                    tracing::warn!(
+                        cluster = &*self.writer.cluster().name,
+                        %error,
+                        "cannot read the records behind an open transaction; retrying"
+                    );
                     for wanted in self.wanted.drain(..) {
                         // Fails only if the reader has stopped waiting.
                         let _ = wanted.done.send(Err(error.clone().into()));

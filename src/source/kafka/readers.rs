@@ -33,7 +33,7 @@ pub(super) enum OffsetReader {
 #[derive(Debug)]
 pub(super) struct LogReader {
     listener: Listener,
-    homes: homes::Asker,
+    homes: homes::HomePoller,
     pub(super) overlay: Option<Overlay>,
 }
 
@@ -59,7 +59,7 @@ impl OffsetReader {
             SourceKind::Log => {
                 let both = (writer.clone(), Arc::clone(log));
                 let listener = Listener::new(both, connector.clone(), Arc::clone(identity), known)?;
-                let homes = homes::Asker::new((writer, log), connector.clone());
+                let homes = homes::HomePoller::new((writer, log), connector.clone());
                 Ok(Self::Log(Box::new(LogReader { listener, homes, overlay: None })))
             }
         }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Maximum number of earlier partition counts of `__consumer_offsets` that are distinguished.
-const MAX_EARLIER: usize = 8;
+const MAX_EARLIER_COUNTS: usize = 8;
 
 /// A class of misplaced copies for which the same brokers give the same verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,18 +33,18 @@ pub(crate) struct Class {
     /// Leader of the home log partition.
     pub(crate) home_leader: i32,
     /// Earlier number of log partitions under which the copy was in its home; 0 if there is none.
-    pub(crate) earlier: i32,
+    pub(crate) earlier_count: i32,
     /// Restricts the class to one group, which also has a copy at its home.
     pub(crate) group: Option<Name>,
 }
 
 /// The verdict of coordinators about a class of copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Verdict {
     /// Coordinators return the offsets of the misplaced copies.
-    Here,
+    Current,
     /// Coordinators return the offsets of the home log partition, or none if it has no copy.
-    Elsewhere,
+    Outdated,
 }
 
 /// The verdicts of coordinators, and the numbers of log partitions that brokers use according to them.
@@ -53,11 +53,11 @@ pub(crate) struct Verdicts {
     /// Current number of log partitions.
     log_partitions: i32,
     /// Earlier numbers of log partitions, the newest first.
-    earlier: Vec<i32>,
+    earlier_counts: Vec<i32>,
     /// The last known leader of each log partition.
     leaders: Vec<i32>,
     /// Verdicts of coordinators by class.
-    told: HashMap<Class, Told>,
+    by_class: HashMap<Class, Verdict>,
     /// Minimum number of log partitions that each broker uses.
     min_partitions: HashMap<i32, i32>,
     /// Whether there are misplaced copies that may be current.
@@ -72,9 +72,9 @@ impl Verdicts {
             *self = Self::default();
         }
         if count != self.log_partitions {
-            self.told.clear();
+            self.by_class.clear();
             let before = std::mem::replace(&mut self.log_partitions, count);
-            self.add_earlier(before);
+            self.add_earlier_count(before);
         }
         self.leaders.resize(leaders.len(), -1);
         for (known, leader) in self.leaders.iter_mut().zip(leaders) {
@@ -83,30 +83,30 @@ impl Verdicts {
     }
 
     /// Adds an earlier number of log partitions, unless it is known or there are too many.
-    fn add_earlier(&mut self, count: i32) {
-        if count > 0 && !self.earlier.contains(&count) && self.earlier.len() < MAX_EARLIER {
-            self.earlier.push(count);
-            self.earlier.sort_unstable_by(|left, right| right.cmp(left));
+    fn add_earlier_count(&mut self, count: i32) {
+        if count > 0 && !self.earlier_counts.contains(&count) && self.earlier_counts.len() < MAX_EARLIER_COUNTS {
+            self.earlier_counts.push(count);
+            self.earlier_counts.sort_unstable_by(|left, right| right.cmp(left));
         }
     }
 
     /// Finds earlier numbers of log partitions under which the given copies, as (hash, log partition), were in their
     /// homes. Numbers that explain the most copies are found first.
-    pub(crate) fn explain(&mut self, copies: &[(i32, i32)]) {
-        let mut left: Vec<(i32, i32)> = copies.to_vec();
-        left.retain(|(hash, at)| self.earlier_of(*hash, *at) == 0);
-        while !left.is_empty() && self.earlier.len() < MAX_EARLIER {
-            let explains = |count: i32| left.iter().filter(|copy| assigns(copy.0, count, copy.1)).count();
+    pub(crate) fn derive_earlier_counts(&mut self, copies: &[(i32, i32)]) {
+        let mut unexplained: Vec<(i32, i32)> = copies.to_vec();
+        unexplained.retain(|(hash, at)| self.earlier_count_of(*hash, *at) == 0);
+        while !unexplained.is_empty() && self.earlier_counts.len() < MAX_EARLIER_COUNTS {
+            let explains = |count: i32| unexplained.iter().filter(|copy| assigns(copy.0, count, copy.1)).count();
             let best = (1..self.log_partitions).map(|count| (explains(count), count)).max();
             let Some((_, count)) = best.filter(|(explained, _)| *explained > 0) else { return };
-            self.add_earlier(count);
-            left.retain(|(hash, at)| !assigns(*hash, count, *at));
+            self.add_earlier_count(count);
+            unexplained.retain(|(hash, at)| !assigns(*hash, count, *at));
         }
     }
 
     /// Returns the newest earlier number of log partitions that explains a copy; 0 if there is none.
-    fn earlier_of(&self, hash: i32, at: i32) -> i32 {
-        self.earlier.iter().copied().find(|count| assigns(hash, *count, at)).unwrap_or(0)
+    fn earlier_count_of(&self, hash: i32, at: i32) -> i32 {
+        self.earlier_counts.iter().copied().find(|count| assigns(hash, *count, at)).unwrap_or(0)
     }
 
     /// Returns the last known leader of a log partition; -1 is unknown.
@@ -119,42 +119,42 @@ impl Verdicts {
     pub(crate) fn class(&self, hash: i32, at: i32, log_partitions: i32, group: Option<Name>) -> Option<Class> {
         let home = log_partition_of(hash, self.log_partitions).filter(|_| log_partitions == self.log_partitions)?;
         let (leader, home_leader) = (self.leader(at), self.leader(home));
-        Some(Class { leader, home_leader, earlier: self.earlier_of(hash, at), group })
+        Some(Class { leader, home_leader, earlier_count: self.earlier_count_of(hash, at), group })
     }
 
     /// Returns the verdict about a class, including verdicts that follow from other classes.
     #[must_use]
-    pub(crate) fn told(&self, class: &Class) -> Option<Told> {
-        let told = self.told.get(class).copied();
-        told.or_else(|| (class.group.is_none() && self.is_abandoned(class)).then_some(Told::Elsewhere))
+    pub(crate) fn verdict(&self, class: &Class) -> Option<Verdict> {
+        let verdict = self.by_class.get(class).copied();
+        verdict.or_else(|| (class.group.is_none() && self.is_abandoned(class)).then_some(Verdict::Outdated))
     }
 
     /// Returns whether coordinators gave a verdict about this class itself.
     #[must_use]
-    pub(crate) fn is_told(&self, class: &Class) -> bool {
-        self.told.contains_key(class)
+    pub(crate) fn has_direct_verdict(&self, class: &Class) -> bool {
+        self.by_class.contains_key(class)
     }
 
     /// Returns whether verdicts about other classes prove that the brokers no longer use the partition count of this
     /// class.
     fn is_abandoned(&self, class: &Class) -> bool {
         let min_partitions = |broker: i32| self.min_partitions.get(&broker).copied().unwrap_or(0);
-        let newest = self.earlier.first() == Some(&class.earlier);
+        let newest = self.earlier_counts.first() == Some(&class.earlier_count);
         min_partitions(class.home_leader) == self.log_partitions
-            || (class.earlier > 0 && !newest && min_partitions(class.leader) > class.earlier)
+            || (class.earlier_count > 0 && !newest && min_partitions(class.leader) > class.earlier_count)
     }
 
     /// Stores a verdict of coordinators.
-    pub(crate) fn tell(&mut self, class: Class, told: Told) {
-        if told == Told::Elsewhere && class.group.is_none() {
+    pub(crate) fn insert(&mut self, class: Class, verdict: Verdict) {
+        if verdict == Verdict::Outdated && class.group.is_none() {
             self.min_partitions.insert(class.home_leader, self.log_partitions);
         }
-        self.told.insert(class, told);
+        self.by_class.insert(class, verdict);
     }
 
     /// Drops the verdicts about classes that no longer exist.
-    pub(crate) fn keep(&mut self, is_there: impl Fn(&Class) -> bool) {
-        self.told.retain(|class, _| is_there(class));
+    pub(crate) fn retain(&mut self, exists: impl Fn(&Class) -> bool) {
+        self.by_class.retain(|class, _| exists(class));
     }
 
     /// Returns the log partitions of the copies of a group that may be shown: none, one, or several of which the newest
@@ -162,26 +162,26 @@ impl Verdicts {
     #[must_use]
     pub(crate) fn candidates(&self, id: &str, misplaced: &[i32], home: Option<i32>, log_partitions: i32) -> Vec<i32> {
         let hash = java_hash(id);
-        let told = |at: &i32| self.class(hash, *at, log_partitions, None).and_then(|class| self.told(&class));
-        let here: Vec<i32> = misplaced.iter().copied().filter(|at| told(at) == Some(Told::Here)).collect();
+        let verdict = |at: &i32| self.class(hash, *at, log_partitions, None).and_then(|class| self.verdict(&class));
+        let here: Vec<i32> = misplaced.iter().copied().filter(|at| verdict(at) == Some(Verdict::Current)).collect();
         let Some(home) = home else {
-            let maybe = misplaced.iter().copied().filter(|at| told(at) != Some(Told::Elsewhere));
+            let maybe = misplaced.iter().copied().filter(|at| verdict(at) != Some(Verdict::Outdated));
             return if here.is_empty() { maybe.collect() } else { here };
         };
         let of_group = |at: &i32| {
             let class = self.class(hash, *at, log_partitions, Some(Name::from(id)))?;
-            self.told.get(&class).copied()
+            self.by_class.get(&class).copied()
         };
-        if let Some(told_here) = here.iter().find(|at| of_group(at) == Some(Told::Here)) {
-            return vec![*told_here];
+        if let Some(current) = here.iter().find(|at| of_group(at) == Some(Verdict::Current)) {
+            return vec![*current];
         }
         let open = here.into_iter().filter(|at| of_group(at).is_none());
         std::iter::once(home).chain(open).collect()
     }
 
     /// Returns whether any misplaced copies are current.
-    fn has_here(&self) -> bool {
-        self.told.values().any(|told| *told == Told::Here)
+    fn has_current_copies(&self) -> bool {
+        self.by_class.values().any(|verdict| *verdict == Verdict::Current)
     }
 }
 
@@ -197,7 +197,7 @@ fn layout(shards: &[Arc<ShardView>], verdicts: &Verdicts) -> Layout {
     let mut layout = Layout::default();
     for shard in shards {
         let here = shard.key.number;
-        let ids = strays_of(shard, count);
+        let ids = misplaced_groups_of(shard, count);
         layout.shards_with_misplaced.extend((!ids.is_empty()).then_some(here));
         ids.iter().for_each(|id| misplaced.entry(Name::clone(id)).or_default().push(here));
     }
@@ -219,7 +219,7 @@ fn layout(shards: &[Arc<ShardView>], verdicts: &Verdicts) -> Layout {
 
 /// Returns the ids of the misplaced groups in a shard, given the number of log partitions. There are some after
 /// `__consumer_offsets` grew, and in copied topics.
-pub(super) fn strays_of(shard: &ShardView, count: i32) -> Arc<[Name]> {
+pub(super) fn misplaced_groups_of(shard: &ShardView, count: i32) -> Arc<[Name]> {
     shard.groups.misplaced(count, |hash| log_partition_of(hash, count) == Some(shard.key.number))
 }
 
@@ -237,9 +237,9 @@ pub(crate) struct LogHomes {
     verdicts: ArcSwap<Verdicts>,
     cached: Mutex<Option<CachedLayout>>,
     /// Number of the last request to poll the coordinators.
-    wanted: watch::Sender<u64>,
+    requested: watch::Sender<u64>,
     /// Number of the last request that was answered.
-    done: watch::Sender<u64>,
+    answered: watch::Sender<u64>,
 }
 
 impl Homes for LogHomes {
@@ -248,7 +248,7 @@ impl Homes for LogHomes {
     }
 
     fn home_is_enough(&self) -> bool {
-        !self.verdicts.load().has_here()
+        !self.verdicts.load().has_current_copies()
     }
 
     fn is_unsettled(&self) -> bool {
@@ -293,32 +293,32 @@ impl LogHomes {
     }
 
     /// Requests a poll of the coordinators. Returns the number of the request.
-    pub(crate) fn want(&self) -> u64 {
+    pub(crate) fn request_poll(&self) -> u64 {
         let mut number = 0;
-        self.wanted.send_modify(|wanted| {
-            *wanted += 1;
-            number = *wanted;
+        self.requested.send_modify(|requested| {
+            *requested += 1;
+            number = *requested;
         });
         number
     }
 
     /// Returns the number of the last request.
     #[must_use]
-    pub(crate) fn wanted(&self) -> u64 {
-        *self.wanted.borrow()
+    pub(crate) fn last_request(&self) -> u64 {
+        *self.requested.borrow()
     }
 
     /// Returns whether a request was answered.
     #[must_use]
-    pub(crate) fn is_done(&self, number: u64) -> bool {
-        *self.done.borrow() >= number
+    pub(crate) fn is_answered(&self, number: u64) -> bool {
+        *self.answered.borrow() >= number
     }
 
     /// Marks a request and all earlier ones as answered.
-    pub(crate) fn set_done(&self, number: u64) {
-        self.done.send_if_modified(|done| {
-            let forward = number > *done;
-            *done = number.max(*done);
+    pub(crate) fn set_answered(&self, number: u64) {
+        self.answered.send_if_modified(|answered| {
+            let forward = number > *answered;
+            *answered = number.max(*answered);
             forward
         });
     }
@@ -329,9 +329,9 @@ impl LogHomes {
     /// Dropping the future leaves no state behind.
     pub(crate) async fn refresh(&self) {
         if self.verdicts.load().unsettled {
-            let number = self.want();
+            let number = self.request_poll();
             // This cannot fail, because the sender lives as long as self.
-            let _ = self.done.subscribe().wait_for(|done| *done >= number).await;
+            let _ = self.answered.subscribe().wait_for(|answered| *answered >= number).await;
         }
     }
 }

@@ -104,8 +104,8 @@ impl Schedule {
         true
     }
 
-    /// Returns the group to poll now. The caller must report the response with [`Self::answered`] or [`Self::again`], or
-    /// the failure with [`Self::failed`].
+    /// Returns the group to poll now. The caller must report the response with [`Self::answered`] or [`Self::again`], and
+    /// a failure with [`Self::failed`].
     pub(in super::super) fn next(&mut self, now: Instant) -> Option<Name> {
         let name = self.next_urgent().or_else(|| self.next_due(now))?;
         self.take_out(&name);

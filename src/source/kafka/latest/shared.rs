@@ -55,7 +55,7 @@ impl Log {
     ///
     /// # Cancel safety
     /// Dropping the future leaves no state behind; the response to a request in flight is dropped.
-    pub(crate) async fn present_ends(
+    pub(crate) async fn current_ends(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         partitions: Vec<i32>,
@@ -88,7 +88,7 @@ impl Log {
     /// The cluster did not answer.
     ///
     /// # Cancel safety
-    /// As [`Log::present_ends`].
+    /// As [`Log::current_ends`].
     pub(crate) async fn current_log_partitions(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,

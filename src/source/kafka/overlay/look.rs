@@ -84,7 +84,11 @@ impl Look {
                 match fetcher.start_at(number, from) {
                     Ok(()) => drop(ranges.insert(number, Range::new(from, shard.epoch, now))),
                     Err(error) => {
-                        tracing::warn!(cluster = &*source.id.cluster, %error, "cannot read the records behind an open transaction; retrying");
+                        tracing::warn!(
+                            cluster = &*source.id.cluster,
+                            %error,
+                            "cannot read the records behind an open transaction; retrying"
+                        );
                     }
                 }
             }

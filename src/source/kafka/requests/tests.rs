@@ -31,7 +31,10 @@ fn a_reader_is_told_once_all_its_keys_were_answered_after_it_asked() {
     assert_eq!(add(&mut waiters, 0).try_recv().unwrap(), Ok(Revision(1)));
     let (mut both, mut one) = (add(&mut waiters, 2), add(&mut waiters, 1));
     waiters.resolve(4, &keys, &Ok(Revision(2)));
-    assert!(both.try_recv().is_err() && one.try_recv().is_err(), "a request sent before the reader came does not count");
+    assert!(
+        both.try_recv().is_err() && one.try_recv().is_err(),
+        "a request sent before the reader came does not count"
+    );
     waiters.resolve(5, &keys[..1], &Ok(Revision(3)));
     assert!(both.try_recv().is_err());
     assert_eq!(one.try_recv().unwrap(), Ok(Revision(3)));

@@ -41,8 +41,8 @@ fn earlier_partition_counts_are_derived_from_the_positions_of_copies() {
     let mut copies: Vec<(i32, i32)> = (0..30).map(copy(5)).collect();
     copies.extend((0..9).map(copy(3)));
     copies.retain(|(hash, at)| log_partition_of(*hash, NOW) != Some(*at));
-    verdicts.explain(&copies);
-    assert_eq!(verdicts.earlier, [5, 3]);
+    verdicts.derive_earlier_counts(&copies);
+    assert_eq!(verdicts.earlier_counts, [5, 3]);
 }
 
 #[test]
@@ -53,15 +53,15 @@ fn a_copy_is_shown_until_a_verdict_hides_it() {
     assert_eq!(candidates(&verdicts, None), [2], "a copy is not hidden without a verdict");
     assert_eq!(candidates(&verdicts, Some(7)), [7], "a commit at the home proves that brokers use the new number");
     let class = class_of(&verdicts, &id, 2);
-    verdicts.tell(class.clone(), Told::Here);
+    verdicts.insert(class.clone(), Verdict::Current);
     assert_eq!(candidates(&verdicts, None), [2]);
     assert_eq!(candidates(&verdicts, Some(7)), [7, 2], "the copy with the newest commit is shown");
     let of_group = Class { group: Some(id.as_str().into()), ..class.clone() };
-    verdicts.tell(of_group.clone(), Told::Here);
+    verdicts.insert(of_group.clone(), Verdict::Current);
     assert_eq!(candidates(&verdicts, Some(7)), [2]);
-    verdicts.tell(of_group, Told::Elsewhere);
+    verdicts.insert(of_group, Verdict::Outdated);
     assert_eq!(candidates(&verdicts, Some(7)), [7]);
-    verdicts.tell(class, Told::Elsewhere);
+    verdicts.insert(class, Verdict::Outdated);
     assert_eq!(candidates(&verdicts, None), [] as [i32; 0]);
     assert_eq!(candidates(&verdicts, Some(7)), [7]);
 }
@@ -73,7 +73,7 @@ fn brokers_disagree_during_a_rolling_restart() {
     let leaders = [Some(1), Some(1), Some(1), Some(1), Some(1), Some(2), Some(2), Some(1)];
     verdicts.set_log_partitions(NOW, &leaders);
     let (moves, stays) = (ids(1, 6).next().unwrap(), ids(2, 7).next().unwrap());
-    verdicts.tell(class_of(&verdicts, &moves, 1), Told::Elsewhere);
+    verdicts.insert(class_of(&verdicts, &moves, 1), Verdict::Outdated);
     assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());
     assert_eq!(verdicts.candidates(&stays, &[2], None, NOW), [2], "there is no verdict about broker 1");
     // While a leader is unknown, the last known leader counts.
@@ -89,16 +89,16 @@ fn brokers_disagree_during_a_rolling_restart() {
 fn hidden_copies_stay_hidden_when_the_topic_grows_again() {
     let mut verdicts = verdicts();
     let id = ids(2, 7).find(|id| log_partition_for(id, 12) != Some(7)).unwrap();
-    verdicts.tell(class_of(&verdicts, &id, 2), Told::Elsewhere);
+    verdicts.insert(class_of(&verdicts, &id, 2), Verdict::Outdated);
     verdicts.set_log_partitions(12, &[Some(1); 12]);
     assert!(verdicts.candidates(&id, &[2], None, 12).is_empty());
     assert_eq!(verdicts.candidates(&id, &[7], None, 12), [7], "the previous number counts until there is a verdict");
     // Fewer partitions mean that the topic was created again.
     verdicts.set_log_partitions(3, &[Some(1); 3]);
     assert_eq!(verdicts, {
-        let mut fresh = Verdicts::default();
-        fresh.set_log_partitions(3, &[Some(1); 3]);
-        fresh
+        let mut expected = Verdicts::default();
+        expected.set_log_partitions(3, &[Some(1); 3]);
+        expected
     });
 }
 
@@ -148,9 +148,9 @@ impl Grown {
         self.shards[at].apply(&[Event { revision: Revision(log_offset), at: 0, group, kind }], Revision(0));
     }
 
-    fn tell(&self, id: &str, at: i32, told: Told) {
+    fn set_verdict(&self, id: &str, at: i32, verdict: Verdict) {
         let mut verdicts = Verdicts::clone(&self.log.homes.verdicts());
-        verdicts.tell(class_of(&verdicts, id, at), told);
+        verdicts.insert(class_of(&verdicts, id, at), verdict);
         self.log.homes.set(verdicts);
     }
 
@@ -176,14 +176,14 @@ fn all_lookups_show_a_group_from_its_current_log_partition() {
     grown.commit(2, &id, 10, 3);
     grown.commit(2, &other, 10, 2);
     assert_eq!(grown.shown(&id), Some((2, 3)));
-    grown.tell(&id, 2, Told::Here);
+    grown.set_verdict(&id, 2, Verdict::Current);
     assert_eq!(grown.shown(&id), Some((2, 3)));
     // Brokers disagree: two of them write to the group.
     grown.commit(7, &id, 20, 1);
     assert_eq!(grown.shown(&id), Some((7, 1)));
     grown.commit(2, &id, 30, 3);
     assert_eq!(grown.shown(&id), Some((2, 3)));
-    grown.tell(&id, 2, Told::Elsewhere);
+    grown.set_verdict(&id, 2, Verdict::Outdated);
     assert_eq!(grown.shown(&id), Some((7, 1)));
     assert_eq!(grown.shown(&other), None, "its coordinator has no offsets of it");
 }
@@ -225,9 +225,9 @@ async fn a_latest_reader_waits_until_coordinators_are_polled() {
     homes.set(Verdicts { unsettled: true, ..verdicts() });
     let mut waits = Box::pin(homes.refresh());
     assert!(futures::poll!(&mut waits).is_pending());
-    let number = homes.wanted();
-    homes.set_done(number - 1);
+    let number = homes.last_request();
+    homes.set_answered(number - 1);
     assert!(futures::poll!(&mut waits).is_pending());
-    homes.set_done(number);
+    homes.set_answered(number);
     waits.await;
 }

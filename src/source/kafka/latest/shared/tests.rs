@@ -33,7 +33,7 @@ async fn readers_that_arrive_during_a_request_share_the_next_one() {
     macro_rules! waiting {
         ($numbers:expr) => {{
             let (cluster, log) = (Arc::clone(&cluster), Arc::clone(&log));
-            let mut waiting = Box::pin(async move { log.present_ends(&cluster, $numbers).await });
+            let mut waiting = Box::pin(async move { log.current_ends(&cluster, $numbers).await });
             assert!(futures::poll!(&mut waiting).is_pending(), "it joined a round and waits");
             waiting
         }};
