@@ -193,8 +193,7 @@ fn statement_name(sql: &str) -> String {
         }
         name.push(sign);
     }
-    name.truncate(name.trim_end().len());
-    name
+    name.trim_end().to_owned()
 }
 
 /// Returns the outcome of a statement's task; `None` if it was returned before.
