@@ -19,7 +19,7 @@ use crate::{
     source::kafka::{AskError, Committed, CommittedKey, Log},
     store::{
         Store,
-        audit::Found,
+        audit::Finding,
         cluster::Cluster,
         group::{Entry, GroupView},
         shard::Shard,
@@ -29,15 +29,15 @@ use crate::{
 /// Maximum time from the start of the process to the first round.
 const FIRST: Duration = Duration::from_secs(60);
 /// Waiting times in production.
-const PATIENCE: Patience = Patience { follow: Duration::from_secs(5), again: Duration::from_secs(1) };
+const TIMEOUTS: Timeouts = Timeouts { catch_up: Duration::from_secs(5), recheck_delay: Duration::from_secs(1) };
 
 /// Waiting times of a comparison.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct Timeouts {
     /// Timeout for a shard that is behind the high watermark.
-    follow: Duration,
+    catch_up: Duration,
     /// Time between the two comparisons of a group.
-    again: Duration,
+    recheck_delay: Duration,
 }
 
 /// Audits a cluster until `stop` is cancelled.
@@ -64,7 +64,7 @@ async fn rounds(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), setti
             tokio::time::sleep(Duration::from_secs(1) / per_second).await;
             let health = cluster.health();
             if cluster.own.kind() == SourceKind::Log && health.ready && health.reachable {
-                audit(store, (cluster, log), &group, PATIENCE).await;
+                audit(store, (cluster, log), &group, TIMEOUTS).await;
             }
         }
         if let Some(live) = log.live() {
@@ -84,9 +84,9 @@ fn groups(cluster: &Cluster) -> BTreeSet<Name> {
 }
 
 /// Audits a group, and records its differences.
-async fn audit(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), group: &Name, patience: Patience) {
+async fn audit(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), group: &Name, timeouts: Timeouts) {
     let audit = &cluster.own.audit;
-    let Some((keys, found)) = compare_twice((cluster, log), group, patience).await else {
+    let Some((keys, found)) = compare_twice((cluster, log), group, timeouts).await else {
         audit.skipped.add(1);
         return;
     };
@@ -108,26 +108,26 @@ async fn audit(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), group:
 async fn compare_twice(
     (cluster, log): (&Arc<Cluster>, &Arc<Log>),
     group: &Name,
-    patience: Patience,
-) -> Option<(usize, Vec<Found>)> {
-    let (keys, first) = compare((cluster, log), group, patience.follow).await?;
+    timeouts: Timeouts,
+) -> Option<(usize, Vec<Finding>)> {
+    let (keys, first) = compare((cluster, log), group, timeouts.catch_up).await?;
     if first.is_empty() {
         return Some((keys, first));
     }
-    tokio::time::sleep(patience.again).await;
+    tokio::time::sleep(timeouts.recheck_delay).await;
     // Brokers may have restarted, so that another log partition holds the group's offsets.
-    let _ = tokio::time::timeout(patience.follow, log.homes.refresh()).await;
-    let (_, mut second) = compare((cluster, log), group, patience.follow).await?;
+    let _ = tokio::time::timeout(timeouts.catch_up, log.homes.refresh()).await;
+    let (_, mut second) = compare((cluster, log), group, timeouts.catch_up).await?;
     second.retain(|(key, ..)| first.iter().any(|(other, ..)| other == key));
     Some((keys, second))
 }
 
-/// Compares a group once. `follow`: timeout for shards behind the high watermark.
+/// Compares a group once. `catch_up`: timeout for shards behind the high watermark.
 async fn compare(
     (cluster, log): (&Arc<Cluster>, &Arc<Log>),
     group: &Name,
-    follow: Duration,
-) -> Option<(usize, Vec<Found>)> {
+    catch_up: Duration,
+) -> Option<(usize, Vec<Finding>)> {
     let before = shown(cluster, group);
     let shards = cluster.own.shards_with_group(group);
     if shards.is_empty() || shards.iter().any(|shard| shard.progress.open_transaction_since().is_some()) {
@@ -144,7 +144,7 @@ async fn compare(
         let end = ends.get(&shard.key.number).copied().unwrap_or(0);
         shard.wait_applied(Revision(end))
     });
-    tokio::time::timeout(follow, join_all(applied)).await.ok()?;
+    tokio::time::timeout(catch_up, join_all(applied)).await.ok()?;
     let after = shown(cluster, group);
     let place = |shown: &Shown| shown.as_ref().map(|(shard, _)| (shard.key.number, shard.epoch));
     if before.is_some() && place(&before) != place(&after) {
@@ -182,7 +182,7 @@ fn differences(
     reply: &[CommittedKey],
     after: Option<&GroupView>,
     is_visible: impl Fn(&str) -> bool,
-) -> (usize, Vec<Found>) {
+) -> (usize, Vec<Finding>) {
     let (before, after) = (index(before), index(after));
     let reply: HashMap<(&str, i32), &Committed> =
         reply.iter().map(|(topic, partition, of)| ((&**topic, *partition), of)).collect();
@@ -190,14 +190,15 @@ fn differences(
         after.keys().chain(reply.keys()).copied().filter(|key| is_visible(key.0)).collect();
     let differs = |key: &(&str, i32)| {
         let (ours, theirs) = (after.get(key), reply.get(key));
-        let has_moved = before.get(key).map(|entry| entry.row.revision) != ours.map(|entry| entry.row.revision);
+        let has_changed = before.get(key).map(|entry| entry.row.revision) != ours.map(|entry| entry.row.revision);
         let is_same = match (ours, theirs) {
             (None, None) => true,
             (Some(ours), Some(theirs)) => theirs.is(ours.row, ours.extras),
             _ => false,
         };
         let key = (Name::clone(group), Name::from(key.0), key.1);
-        (!has_moved && !is_same).then(|| (key, ours.map(|ours| ours.row.committed_offset), theirs.map(|of| of.offset)))
+        (!has_changed && !is_same)
+            .then(|| (key, ours.map(|ours| ours.row.committed_offset), theirs.map(|of| of.offset)))
     };
     (keys.len(), keys.iter().filter_map(differs).collect())
 }

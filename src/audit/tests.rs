@@ -101,15 +101,15 @@ impl Audited {
 
     /// Runs an audit. Returns the known differences as (partition, our offset, their offset).
     async fn audit(&self) -> Vec<(i32, Option<i64>, Option<i64>)> {
-        let patience = Patience { follow: Duration::from_millis(20), again: Duration::ZERO };
-        audit(&self.store, (&self.cluster, &self.log), &"g".into(), patience).await;
+        let timeouts = Timeouts { catch_up: Duration::from_millis(20), recheck_delay: Duration::ZERO };
+        audit(&self.store, (&self.cluster, &self.log), &"g".into(), timeouts).await;
         let listed = self.cluster.own.audit.differences();
         listed.into_iter().map(|(key, of)| (key.2, of.committed_offset, of.their_offset)).collect()
     }
 }
 
 #[tokio::test]
-async fn what_the_coordinator_tells_otherwise_is_listed_until_it_is_resolved() {
+async fn differences_from_the_coordinator_are_listed_until_they_are_resolved() {
     let audited = Audited::new();
     audited.commit(0, 0, 5);
     audited.commit(1, 1, 6);
@@ -133,7 +133,7 @@ async fn what_the_coordinator_tells_otherwise_is_listed_until_it_is_resolved() {
 }
 
 #[tokio::test]
-async fn a_group_that_cannot_be_compared_is_passed_over() {
+async fn a_group_that_cannot_be_compared_is_skipped() {
     let audited = Audited::new();
     audited.commit(0, 0, 5);
     audited.coordinator_says(&[(0, 6)]);
@@ -152,7 +152,7 @@ async fn a_group_that_cannot_be_compared_is_passed_over() {
 }
 
 #[test]
-fn a_key_that_moved_during_the_look_and_a_hidden_topic_are_no_difference() {
+fn keys_that_changed_during_the_comparison_and_hidden_topics_do_not_count_as_differences() {
     let audited = Audited::new();
     audited.commit(0, 0, 5);
     let before = audited.shard().group("g").unwrap();
@@ -160,10 +160,10 @@ fn a_key_that_moved_during_the_look_and_a_hidden_topic_are_no_difference() {
     let after = audited.shard().group("g").unwrap();
     audited.coordinator_says(&[(0, 6)]);
     let answer = audited.kafka.committed.lock().clone();
-    let look = |before, shown: bool| differences(&"g".into(), Some(before), &answer, Some(&after), |_| shown).1.len();
-    assert_eq!(look(&before, true), 0);
-    assert_eq!(look(&after, true), 1);
-    assert_eq!(look(&after, false), 0);
+    let count = |before, shown: bool| differences(&"g".into(), Some(before), &answer, Some(&after), |_| shown).1.len();
+    assert_eq!(count(&before, true), 0);
+    assert_eq!(count(&after, true), 1);
+    assert_eq!(count(&after, false), 0);
 }
 
 /// Log partitions of group "g", with hash 103: with 5 log partitions, and with 8.
@@ -171,7 +171,7 @@ const EARLIER: usize = 3;
 const HOME: usize = 7;
 
 #[tokio::test]
-async fn after_growth_the_audit_is_silent_about_right_rows_and_loud_about_wrong_ones() {
+async fn after_partitions_were_added_the_audit_reports_only_wrong_rows() {
     let audited = Audited::with_log_partitions(8);
     let home = log_partition_for("g", 8).map(usize::try_from);
     assert_eq!((log_partition_for("g", 5), home), (Some(3), Some(Ok(HOME))));

@@ -11,7 +11,7 @@ use crate::model::{Millis, Name};
 pub type AuditKey = (Name, Name, i32);
 
 /// A key that differs, with the offset of the store and the offset of the coordinator.
-pub type Found = (AuditKey, Option<i64>, Option<i64>);
+pub type Finding = (AuditKey, Option<i64>, Option<i64>);
 
 /// A committed offset that differs from the one that its coordinator returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Audit {
     }
 
     /// Replaces the differences of a group. Returns the keys that did not differ before.
-    pub fn set(&self, group: &str, now: Millis, found: Vec<Found>) -> Vec<AuditKey> {
+    pub fn set(&self, group: &str, now: Millis, found: Vec<Finding>) -> Vec<AuditKey> {
         let mut differences = self.differences.lock();
         let before: BTreeMap<_, _> = differences.extract_if(.., |key, _| *key.0 == *group).collect();
         let mut new = vec![];

@@ -33,7 +33,7 @@ pub(super) struct Coordinators<Q> {
     /// Requests without a response, by number. Numbers rise.
     pending: BTreeMap<usize, (Q, Instant)>,
     /// Requests that failed before a response arrived.
-    lost: Vec<(usize, Q, AskError)>,
+    failed_requests: Vec<(usize, Q, AskError)>,
     next_number: usize,
     /// Whether a coordinator failed. librdkafka would keep using it although another broker may be the coordinator now.
     failed: bool,
@@ -41,7 +41,7 @@ pub(super) struct Coordinators<Q> {
 
 /// The result of a request.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Outcome {
     /// The response.
     Response(ReplyContent),
     /// The coordinator knows no such group: nothing is committed, or another broker is its coordinator now.
@@ -61,7 +61,7 @@ impl<Q> Coordinators<Q> {
             rate_limit,
             admin: None,
             pending: BTreeMap::new(),
-            lost: vec![],
+            failed_requests: vec![],
             next_number: 0,
             failed: false,
         }
@@ -71,7 +71,7 @@ impl<Q> Coordinators<Q> {
     /// request gets a result, even if it cannot be sent.
     pub(super) fn send(&mut self, purpose: Q, calls: u32, send: impl FnOnce(&Admin, usize, &Q) -> bool) {
         let (now, number) = (now(), self.next_number);
-        self.renew(now);
+        self.reconnect_if_failed(now);
         self.next_number += 1;
         if calls > 0 {
             self.rate_limit.record(calls, now);
@@ -80,22 +80,22 @@ impl<Q> Coordinators<Q> {
             Some(admin) => admin,
             None => match self.connector.connect_with_group() {
                 Ok(client) => self.admin.insert(Admin::new(&client)),
-                Err(error) => return self.lost.push((number, purpose, error)),
+                Err(error) => return self.failed_requests.push((number, purpose, error)),
             },
         };
         if send(admin, number, &purpose) {
             self.pending.insert(number, (purpose, now));
         } else {
             let reason = "librdkafka refuses the names in the request".to_owned();
-            self.lost.push((number, purpose, AskError::Client { reason }));
+            self.failed_requests.push((number, purpose, AskError::Client { reason }));
         }
     }
 
     /// Waits for a result for at most `wait`. Returns the number of the request, its purpose, and the result.
-    pub(super) fn take(&mut self, wait: Duration) -> Option<(usize, Q, Answer)> {
-        self.renew(now());
-        if let Some((number, purpose, error)) = self.lost.pop() {
-            return Some((number, purpose, Answer::Failed(error)));
+    pub(super) fn take(&mut self, wait: Duration) -> Option<(usize, Q, Outcome)> {
+        self.reconnect_if_failed(now());
+        if let Some((number, purpose, error)) = self.failed_requests.pop() {
+            return Some((number, purpose, Outcome::Failed(error)));
         }
         let Some(admin) = &self.admin else {
             // No request was sent.
@@ -105,18 +105,18 @@ impl<Q> Coordinators<Q> {
         loop {
             let reply = admin.poll(wait)?;
             let Some((purpose, _)) = self.pending.remove(&reply.number) else { continue };
-            let answer = match (reply.content, reply.code) {
-                (Ok(content), _) => Answer::Response(content),
-                (Err(error), RDKafkaErrorCode::GroupIdNotFound) => Answer::NoGroup(error),
+            let outcome = match (reply.content, reply.code) {
+                (Ok(content), _) => Outcome::Response(content),
+                (Err(error), RDKafkaErrorCode::GroupIdNotFound) => Outcome::NoGroup(error),
                 (Err(error), RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::InvalidGroupId) => {
-                    Answer::Refused(error)
+                    Outcome::Refused(error)
                 }
                 (Err(error), _) => {
                     self.failed = true;
-                    Answer::Failed(error)
+                    Outcome::Failed(error)
                 }
             };
-            return Some((reply.number, purpose, answer));
+            return Some((reply.number, purpose, outcome));
         }
     }
 
@@ -128,7 +128,7 @@ impl<Q> Coordinators<Q> {
 
     /// Drops the connections, and the coordinators that librdkafka has cached, if a response is late or a coordinator
     /// failed (see [`Admin::committed`]).
-    fn renew(&mut self, now: Instant) {
+    fn reconnect_if_failed(&mut self, now: Instant) {
         let oldest = self.pending.first_key_value();
         let is_late = oldest.is_some_and(|(_, (_, sent))| now.duration_since(*sent) >= TIMEOUT);
         if is_late || (self.failed && self.pending.is_empty()) {
@@ -139,14 +139,14 @@ impl<Q> Coordinators<Q> {
     /// Drops the connections. Requests without a response fail.
     pub(super) fn disconnect(&mut self) {
         (self.admin, self.failed) = (None, false);
-        let lost = |(number, (purpose, _))| (number, purpose, AskError::Timeout { after: TIMEOUT });
-        self.lost.extend(mem::take(&mut self.pending).into_iter().map(lost));
+        let failed_requests = |(number, (purpose, _))| (number, purpose, AskError::Timeout { after: TIMEOUT });
+        self.failed_requests.extend(mem::take(&mut self.pending).into_iter().map(failed_requests));
     }
 
     /// Drops all requests without a result.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn cancel_all(&mut self) {
         self.pending.clear();
-        self.lost.clear();
+        self.failed_requests.clear();
     }
 
     /// Returns the number of the next request.
@@ -156,7 +156,7 @@ impl<Q> Coordinators<Q> {
 
     /// Returns the number of requests without a result.
     pub(super) fn len(&self) -> usize {
-        self.pending.len() + self.lost.len()
+        self.pending.len() + self.failed_requests.len()
     }
 }
 
@@ -164,21 +164,21 @@ impl Coordinators<()> {
     /// Requests all committed offsets of a group, and waits for the response.
     pub(super) fn committed(&mut self, group: &str) -> Result<Vec<CommittedKey>, AskError> {
         self.send((), 0, |admin, number, ()| admin.committed(number, group, None, false));
-        let answer = loop {
-            if let Some((.., answer)) = self.take(TICK) {
-                break answer;
+        let outcome = loop {
+            if let Some((.., outcome)) = self.take(TICK) {
+                break outcome;
             }
         };
-        let error = match answer {
-            Answer::Response(ReplyContent::Committed(committed)) => {
+        let error = match outcome {
+            Outcome::Response(ReplyContent::Committed(committed)) => {
                 let key = |key: CommittedOffset| match key.result {
                     Ok(committed) => committed.map(|committed| Ok((key.topic, key.partition, committed))),
                     Err(error) => Some(Err(AskError::broker(error))),
                 };
                 return committed.into_iter().filter_map(key).collect();
             }
-            Answer::Response(_) => AskError::NoAnswer,
-            Answer::NoGroup(error) | Answer::Refused(error) | Answer::Failed(error) => error,
+            Outcome::Response(_) => AskError::NoAnswer,
+            Outcome::NoGroup(error) | Outcome::Refused(error) | Outcome::Failed(error) => error,
         };
         // The client would look for the coordinator again, which creates `__consumer_offsets` if it was deleted.
         self.disconnect();

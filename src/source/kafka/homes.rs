@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client::Connector,
-    coordinator::{Answer, Coordinators},
+    coordinator::{Coordinators, Outcome},
     ffi::{Admin, CommittedOffset, ReplyContent},
     latest::Log,
     now,
@@ -209,7 +209,7 @@ impl HomePoller {
                 *round = Round { count: round.count, ..Round::new(now) };
             }
         }
-        self.coordinators.forget();
+        self.coordinators.cancel_all();
     }
 
     /// Returns whether a request is due and can be sent.
@@ -256,7 +256,7 @@ impl HomePoller {
             match verdict {
                 Some(Verdict::Current) => round.copy_matches += 1,
                 Some(Verdict::Outdated) => round.home_matches += 1,
-                None => round.refused |= matches!(answer, Answer::Refused(_)),
+                None => round.refused |= matches!(answer, Outcome::Refused(_)),
             }
             if round.in_flight == 0 {
                 let verdict = round.verdict();
@@ -294,12 +294,12 @@ impl HomePoller {
     }
 
     /// Returns the verdict of a response about a copy. An error gives no verdict.
-    fn evaluate(&self, answer: &Answer, copy: &Copy) -> Option<Verdict> {
+    fn evaluate(&self, answer: &Outcome, copy: &Copy) -> Option<Verdict> {
         let answer = match answer {
-            Answer::Response(ReplyContent::Committed(answer)) => answer.as_slice(),
-            Answer::NoGroup(_) => &[],
-            Answer::Refused(_) | Answer::Response(_) => return None,
-            Answer::Failed(error) => {
+            Outcome::Response(ReplyContent::Committed(answer)) => answer.as_slice(),
+            Outcome::NoGroup(_) => &[],
+            Outcome::Refused(_) | Outcome::Response(_) => return None,
+            Outcome::Failed(error) => {
                 tracing::debug!(
                     cluster = &*self.cluster.name,
                     group = &*copy.0,

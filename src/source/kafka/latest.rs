@@ -23,7 +23,7 @@ use super::{
     admin,
     ask::{AskError, LiveSource},
     counters::Counters,
-    requests::{Reached, Requests},
+    requests::{LatestRequests, Reached},
     verdicts::LogHomes,
 };
 use crate::{
@@ -57,7 +57,7 @@ pub struct Log {
     pub(super) counters: Counters,
     shared: SharedRequests,
     /// Requests of readers to the task that polls coordinators: the overlay, or the poller of `admin` mode.
-    pub(super) requests: Arc<Requests>,
+    pub(super) requests: Arc<LatestRequests>,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
 

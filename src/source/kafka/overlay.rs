@@ -2,10 +2,10 @@
 //!
 //! The poll threads stop at the last stable offset: an open transaction freezes its whole log partition, including
 //! later commits of all other groups. If a partition stays frozen (`freeze`), a read_uncommitted consumer reads the
-//! records behind the transaction (`look`). The overlay requests the committed offsets of the groups with new records
-//! there from their coordinators, at a bounded rate (`range`, `asks`), and shows the record that matches each response
-//! early (`Shard::show_early`). When the transaction ends, the poll threads replay these records, and no offset jumps
-//! back.
+//! records behind the transaction (`transaction_reader`). The overlay requests the committed offsets of the groups with
+//! new records there from their coordinators, at a bounded rate (`blocked_range`, `coordinator_requests`). It shows the
+//! record that matches each response early (`Shard::show_early`). When the transaction ends, the poll threads replay
+//! these records, and no offset jumps back.
 //!
 //! Without open transactions, the overlay sends no requests and holds no connections.
 
@@ -18,14 +18,14 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-mod asks;
+mod coordinator_requests;
 mod freeze;
-mod look;
-mod range;
+mod transaction_reader;
+mod blocked_range;
 
+use blocked_range::CoordinatorRequest;
 use freeze::Freezes;
-use look::Look;
-use range::Ask;
+use transaction_reader::TransactionReader;
 
 use super::{
     admin::Schedule,
@@ -34,7 +34,7 @@ use super::{
     ffi::{Admin, ReplyContent, Spec},
     identity::Identity,
     now,
-    requests::{Inbox, LatestRequest, ROOM},
+    requests::{CAPACITY, Inbox, LatestRequest},
 };
 use crate::{
     config,
@@ -50,7 +50,7 @@ use crate::{
 /// Interval at which partitions are checked.
 const TICK: Duration = Duration::from_millis(50);
 /// Time for which an unused consumer is kept for the next transaction.
-const LINGER: Duration = Duration::from_secs(10);
+const CONSUMER_LINGER: Duration = Duration::from_secs(10);
 /// Delay of a retry.
 const RETRY: Duration = Duration::from_secs(1);
 /// Interval between requests about a group that has new records, or a pending transaction that a reader waits for. It
@@ -67,19 +67,19 @@ pub(super) struct Overlay {
     inbox: Inbox,
     freezes: Freezes,
     /// Requests last stable offsets, one request at a time.
-    stable: Admin,
+    stable_offsets: Admin,
     /// Send time of the request for last stable offsets, while there is no response.
-    asked_at: Option<Instant>,
+    requested_at: Option<Instant>,
     /// The read_uncommitted consumer, while it is needed. It has its own client: on a connection with a waiting fetch,
     /// a broker handles no other request.
-    look: Option<Look>,
-    coordinators: Coordinators<Ask>,
+    reader: Option<TransactionReader>,
+    coordinators: Coordinators<CoordinatorRequest>,
     /// The groups with new records or waiting readers.
     groups: Schedule,
-    /// Requests for the stable offsets of keys with a pending transaction.
-    beside: VecDeque<Ask>,
+    /// Requests for the offsets that keys with a pending transaction had before it.
+    unstable_requests: VecDeque<CoordinatorRequest>,
     /// Requests of readers that need records which the consumer has not read yet.
-    wanted: Vec<LatestRequest>,
+    waiting_requests: Vec<LatestRequest>,
     next_try: Instant,
 }
 
@@ -98,13 +98,13 @@ impl Overlay {
             identity: Arc::clone(identity),
             inbox,
             freezes: Freezes::default(),
-            stable: Admin::new(client),
-            asked_at: None,
-            look: None,
+            stable_offsets: Admin::new(client),
+            requested_at: None,
+            reader: None,
             coordinators: Coordinators::new(connector.clone(), settings.calls_per_second),
             groups: Schedule::between(UNSTABLE.0, UNSTABLE.1),
-            beside: VecDeque::new(),
-            wanted: vec![],
+            unstable_requests: VecDeque::new(),
+            waiting_requests: vec![],
             next_try: now(),
         }
     }
@@ -114,19 +114,19 @@ impl Overlay {
         while !stop.is_cancelled() {
             self.take_requests();
             self.find_frozen();
-            self.look_behind();
+            self.process_frozen();
         }
     }
 
     /// Takes the requests of readers. Without a consumer, the thread waits here.
     fn take_requests(&mut self) {
-        let ranges = self.look.iter().flat_map(|look| look.ranges.values());
-        let waiting = self.wanted.len() + ranges.map(|range| range.waiters.len()).sum::<usize>();
-        let wait = if self.look.is_none() { TICK } else { Duration::ZERO };
-        match ROOM.checked_sub(waiting + 1) {
-            Some(more) => {
-                self.wanted.extend(self.inbox.requests.recv_timeout(wait));
-                self.wanted.extend(self.inbox.requests.try_iter().take(more));
+        let ranges = self.reader.iter().flat_map(|reader| reader.ranges.values());
+        let waiting = self.waiting_requests.len() + ranges.map(|range| range.waiters.len()).sum::<usize>();
+        let wait = if self.reader.is_none() { TICK } else { Duration::ZERO };
+        match CAPACITY.checked_sub(waiting + 1) {
+            Some(room) => {
+                self.waiting_requests.extend(self.inbox.requests.recv_timeout(wait));
+                self.waiting_requests.extend(self.inbox.requests.try_iter().take(room));
             }
             None => thread::park_timeout(wait),
         }
@@ -145,38 +145,38 @@ impl Overlay {
         self.freezes.retain(|number| source.shard(number).is_some());
         for (partition, number) in topic.partitions.iter().zip(0..) {
             let Some(shard) = source.shard(number) else { continue };
-            if self.freezes.look(number, shard.applied().0, ends.value(*partition).log_end, now) {
+            if self.freezes.observe(number, shard.applied().0, ends.value(*partition).log_end, now) {
                 candidates.push((c"__consumer_offsets", number));
             }
             let since = self.freezes.is_frozen(number).then(|| {
-                let first = self.look.as_ref().and_then(|look| look.ranges.get(&number)?.first_at());
+                let first = self.reader.as_ref().and_then(|reader| reader.ranges.get(&number)?.first_record_at());
                 let known = first.into_iter().chain(shard.progress.open_transaction_since()).min();
                 known.unwrap_or_else(|| self.writer.clock().now())
             });
             shard.progress.set_open_transaction_since(since);
         }
-        self.take_stable(now);
-        let waits = self.asked_at.is_some_and(|asked| now.duration_since(asked) < TIMEOUT + RETRY);
+        self.take_stable_offsets(now);
+        let waits = self.requested_at.is_some_and(|sent| now.duration_since(sent) < TIMEOUT + RETRY);
         if !candidates.is_empty() && !waits {
-            self.asked_at = Some(now);
+            self.requested_at = Some(now);
             self.log.counters.stable_offset_requests.add(1);
-            self.stable.list_offsets(0, Spec::LatestCommitted, &candidates, TIMEOUT);
+            self.stable_offsets.list_offsets(0, Spec::LatestCommitted, &candidates, TIMEOUT);
         }
     }
 
     /// Handles a response with last stable offsets, if one has arrived.
-    fn take_stable(&mut self, now: Instant) {
-        let Some(reply) = self.stable.poll(Duration::ZERO) else { return };
-        self.asked_at = None;
+    fn take_stable_offsets(&mut self, now: Instant) {
+        let Some(reply) = self.stable_offsets.poll(Duration::ZERO) else { return };
+        self.requested_at = None;
         let Ok(ReplyContent::Offsets(listed)) = reply.content else { return };
         let ends = self.writer.cluster().ends.current();
         let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
         let mut answers = vec![];
         for offset in listed {
             let Ok((stable, epoch)) = offset.result else { continue };
-            let place = usize::try_from(offset.partition).ok().and_then(|number| topic.partitions.get(number));
-            answers.extend(place.map(|place| OffsetAnswer { slot: place.slot, result: Ok((stable, epoch)) }));
-            if self.freezes.answer(offset.partition, stable, now) {
+            let known = usize::try_from(offset.partition).ok().and_then(|number| topic.partitions.get(number));
+            answers.extend(known.map(|known| OffsetAnswer { slot: known.slot, result: Ok((stable, epoch)) }));
+            if self.freezes.observe_stable(offset.partition, stable, now) {
                 tracing::info!(
                     cluster = &*self.writer.cluster().name,
                     log_partition = offset.partition,
@@ -190,15 +190,15 @@ impl Overlay {
     }
 
     /// Reads frozen partitions, sends requests to coordinators, and shows the results.
-    fn look_behind(&mut self) {
+    fn process_frozen(&mut self) {
         let (now, source) = (now(), Arc::clone(self.writer.source()));
         // Dropping the request notifies the reader of a shard that does not exist any more.
-        self.wanted.retain(|wanted| !wanted.done.is_closed() && source.shard(wanted.shard).is_some());
-        let mut needed: BTreeSet<i32> = self.wanted.iter().map(|wanted| wanted.shard).collect();
+        self.waiting_requests.retain(|request| !request.reply.is_closed() && source.shard(request.shard).is_some());
+        let mut needed: BTreeSet<i32> = self.waiting_requests.iter().map(|request| request.shard).collect();
         needed.extend(self.freezes.frozen());
-        if self.look.is_none() && !needed.is_empty() && now >= self.next_try {
-            match Look::new(&self.connector, now) {
-                Ok(look) => self.look = Some(look),
+        if self.reader.is_none() && !needed.is_empty() && now >= self.next_try {
+            match TransactionReader::new(&self.connector, now) {
+                Ok(reader) => self.reader = Some(reader),
                 Err(error) => {
                     self.next_try = now + RETRY;
                     tracing::warn!(
@@ -206,47 +206,47 @@ impl Overlay {
                         %error,
                         "cannot read the records behind an open transaction; retrying"
                     );
-                    for wanted in self.wanted.drain(..) {
+                    for request in self.waiting_requests.drain(..) {
                         // Fails only if the reader has stopped waiting.
-                        let _ = wanted.done.send(Err(error.clone().into()));
+                        let _ = request.reply.send(Err(error.clone().into()));
                     }
                 }
             }
         }
-        let Some(look) = &mut self.look else { return };
-        let mut is_busy = self.coordinators.len() > 0 || !self.wanted.is_empty();
-        for (number, range) in &mut look.ranges {
-            range.waiters.forget_gone();
+        let Some(reader) = &mut self.reader else { return };
+        let mut is_busy = self.coordinators.len() > 0 || !self.waiting_requests.is_empty();
+        for (number, range) in &mut reader.ranges {
+            range.waiters.remove_closed();
             if !range.waiters.is_empty() {
                 is_busy = true;
                 needed.insert(*number);
             }
         }
-        look.choose(&source, &needed, now);
+        reader.select(&source, &needed, now);
         let wait = if is_busy { Duration::from_millis(1) } else { TICK / 2 };
-        look.read(wait, (&self.writer, &self.log.counters), &mut self.groups, now);
-        if !self.identity.is_same_cluster(&look.client) {
+        reader.read(wait, (&self.writer, &self.log.counters), &mut self.groups, now);
+        if !self.identity.is_same_cluster(&reader.client) {
             return;
         }
-        self.take_answers(&source, now);
+        self.take_responses(&source, now);
         self.admit_readers(&source, now);
-        self.ask(now);
-        let idle_since = self.look.as_ref().map_or(now, |look| look.idle_since);
-        if self.wanted.is_empty() && now.duration_since(idle_since) >= LINGER {
-            self.look = None;
+        self.send_due(now);
+        let idle_since = self.reader.as_ref().map_or(now, |reader| reader.idle_since);
+        if self.waiting_requests.is_empty() && now.duration_since(idle_since) >= CONSUMER_LINGER {
+            self.reader = None;
             self.coordinators.disconnect();
         }
     }
 
     /// Admits readers of the partitions that were read up to their targets.
     fn admit_readers(&mut self, source: &Source, now: Instant) {
-        let (Some(look), from) = (&mut self.look, self.coordinators.next_number()) else { return };
-        let is_read = |wanted: &mut LatestRequest| {
-            look.ranges.get(&wanted.shard).is_some_and(|range| range.read >= wanted.target.0)
+        let (Some(reader), from) = (&mut self.reader, self.coordinators.next_number()) else { return };
+        let is_read = |request: &mut LatestRequest| {
+            reader.ranges.get(&request.shard).is_some_and(|range| range.next_offset >= request.target.0)
         };
-        for wanted in self.wanted.extract_if(.., is_read).collect::<Vec<_>>() {
-            if let Some((range, shard)) = look.ranges.get_mut(&wanted.shard).zip(source.shard(wanted.shard)) {
-                range.admit(wanted, (from, shard.applied()), &mut self.groups, now);
+        for request in self.waiting_requests.extract_if(.., is_read).collect::<Vec<_>>() {
+            if let Some((range, shard)) = reader.ranges.get_mut(&request.shard).zip(source.shard(request.shard)) {
+                range.admit(request, (from, shard.applied()), &mut self.groups, now);
             }
         }
     }

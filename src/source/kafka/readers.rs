@@ -26,7 +26,7 @@ pub(super) enum OffsetReader {
     /// Reads `__consumer_offsets`.
     Log(Box<LogReader>),
     /// Polls the Admin API.
-    Admin(Box<admin::Asker>),
+    Admin(Box<admin::AdminPoller>),
 }
 
 /// The tasks that read the log.
@@ -53,8 +53,8 @@ impl OffsetReader {
         match writer.source().kind() {
             SourceKind::Table => {
                 let settings = writer.cluster().config.admin.clone();
-                let written = admin::Writer::new(writer.clone());
-                Ok(Self::Admin(Box::new(admin::Asker::new(connector.clone(), settings, written, requests))))
+                let written = admin::AdminWriter::new(writer.clone());
+                Ok(Self::Admin(Box::new(admin::AdminPoller::new(connector.clone(), settings, written, requests))))
             }
             SourceKind::Log => {
                 let both = (writer.clone(), Arc::clone(log));
@@ -75,7 +75,7 @@ impl OffsetReader {
                 tasks.extend(overlay.map(|overlay| ("overlay", infallible(move |stop| overlay.run(stop)))));
                 tasks
             }
-            Self::Admin(asker) => vec![("admin", infallible(move |stop| asker.run(stop)))],
+            Self::Admin(poller) => vec![("admin", infallible(move |stop| poller.run(stop)))],
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Capacity of the queue, and maximum number of readers that the thread has taken from it and that still wait.
-pub(super) const ROOM: usize = 1024;
+pub(super) const CAPACITY: usize = 1024;
 
 /// The revision up to which a shard must be applied, or the reason why it is unknown.
 pub(super) type Reached = Result<Revision, SourceError>;
@@ -36,14 +36,14 @@ pub(super) struct LatestRequest {
     /// Revision below which all records must be visible.
     pub(super) target: Revision,
     /// Receives the result.
-    pub(super) done: oneshot::Sender<Reached>,
+    pub(super) reply: oneshot::Sender<Reached>,
 }
 
 /// The queue from readers to the thread that sends requests to coordinators. It outlives the thread, which may restart.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct LatestRequests {
     /// The sending end for the current thread, or `None` before the first thread.
-    asker: RwLock<Option<SyncSender<LatestRequest>>>,
+    sender: RwLock<Option<SyncSender<LatestRequest>>>,
     /// Counts requests to coordinators.
     pub(super) calls: Arc<Counter>,
 }
@@ -56,11 +56,11 @@ pub(super) struct Inbox {
     pub(super) calls: Arc<Counter>,
 }
 
-impl Requests {
+impl LatestRequests {
     /// Returns a new receiving end for all later requests.
     pub(super) fn open(&self) -> Inbox {
-        let (sender, requests) = sync_channel(ROOM);
-        *self.asker.write() = Some(sender);
+        let (sender, requests) = sync_channel(CAPACITY);
+        *self.sender.write() = Some(sender);
         Inbox { requests, calls: Arc::clone(&self.calls) }
     }
 
@@ -78,17 +78,17 @@ impl Requests {
         (shard, target): (i32, Revision),
         scope: &Scope,
     ) -> Result<oneshot::Receiver<Reached>, SourceError> {
-        let asker = self.asker.read().clone();
+        let sender = self.sender.read().clone();
         let gone = || SourceError::Unreachable { reason: "the cluster is not connected yet".to_owned() };
-        let (done, told) = oneshot::channel();
-        let wanted = LatestRequest { scope: scope.clone(), shard, target, done };
-        asker.ok_or_else(gone)?.try_send(wanted).map_err(|error| match error {
+        let (reply, receiver) = oneshot::channel();
+        let request = LatestRequest { scope: scope.clone(), shard, target, reply };
+        sender.ok_or_else(gone)?.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => SourceError::Busy {
-                reason: format!("{ROOM} requests for the latest offsets are waiting; try again later"),
+                reason: format!("{CAPACITY} requests for the latest offsets are waiting; try again later"),
             },
             TrySendError::Disconnected(_) => gone(),
         })?;
-        Ok(told)
+        Ok(receiver)
     }
 }
 
@@ -99,45 +99,45 @@ pub(super) struct Waiters<K>(Vec<Waiting<K>>);
 #[derive(Debug)]
 struct Waiting<K> {
     /// Keys without a response.
-    left: BTreeSet<K>,
+    missing: BTreeSet<K>,
     /// Lowest number of a request that counts. Coordinators may have handled earlier requests before the reader came.
     from: usize,
-    done: oneshot::Sender<Reached>,
+    reply: oneshot::Sender<Reached>,
 }
 
 impl<K: Ord> Waiters<K> {
     /// Adds a reader that waits for responses to requests from number `from` on. Without keys, it gets `now`.
-    pub(super) fn add(&mut self, left: BTreeSet<K>, from: usize, done: oneshot::Sender<Reached>, now: Revision) {
-        if left.is_empty() {
+    pub(super) fn add(&mut self, missing: BTreeSet<K>, from: usize, reply: oneshot::Sender<Reached>, now: Revision) {
+        if missing.is_empty() {
             // Fails only if the reader has stopped waiting.
-            let _ = done.send(Ok(now));
+            let _ = reply.send(Ok(now));
         } else {
-            self.0.push(Waiting { left, from, done });
+            self.0.push(Waiting { missing, from, reply });
         }
     }
 
     /// Handles the result of request `number` about `keys`. Sends a success to readers that wait for no other key, and
     /// an error to all readers that wait for one of the keys.
     pub(super) fn resolve(&mut self, number: usize, keys: &[K], answer: &Reached) {
-        let is_told = |waiting: &mut Waiting<K>| {
+        let is_resolved = |waiting: &mut Waiting<K>| {
             let is_new = waiting.from <= number;
-            let found = keys.iter().filter(|key| is_new && waiting.left.remove(*key)).count();
-            waiting.left.is_empty() || (found > 0 && answer.is_err())
+            let found = keys.iter().filter(|key| is_new && waiting.missing.remove(*key)).count();
+            waiting.missing.is_empty() || (found > 0 && answer.is_err())
         };
-        for waiting in self.0.extract_if(.., is_told) {
+        for waiting in self.0.extract_if(.., is_resolved) {
             // Fails only if the reader has stopped waiting.
-            let _ = waiting.done.send(answer.clone());
+            let _ = waiting.reply.send(answer.clone());
         }
     }
 
     /// Removes readers that have stopped waiting.
-    pub(super) fn forget_gone(&mut self) {
-        self.0.retain(|waiting| !waiting.done.is_closed());
+    pub(super) fn remove_closed(&mut self) {
+        self.0.retain(|waiting| !waiting.reply.is_closed());
     }
 
     /// Returns the keys that each reader still waits for.
-    pub(super) fn left(&self) -> impl Iterator<Item = &BTreeSet<K>> {
-        self.0.iter().map(|waiting| &waiting.left)
+    pub(super) fn missing(&self) -> impl Iterator<Item = &BTreeSet<K>> {
+        self.0.iter().map(|waiting| &waiting.missing)
     }
 
     pub(super) fn len(&self) -> usize {

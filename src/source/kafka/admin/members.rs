@@ -19,7 +19,7 @@ pub(super) fn membership(
     let mut members: Vec<MemberDescription> = group.members.iter().map(|each| member(each, intern)).collect();
     members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
     let protocol = (!group.assignor.is_empty()).then(|| intern(&group.assignor));
-    let told = GroupDescription {
+    let description = GroupDescription {
         kind,
         state: GroupState::parse(&group.state),
         // librdkafka describes only groups of this protocol type.
@@ -27,7 +27,7 @@ pub(super) fn membership(
         protocol,
         members: Some(members),
     };
-    Some(told.membership(revision))
+    Some(description.membership(revision))
 }
 
 /// Returns the membership of a group of another protocol: only its kind and state are known.
@@ -38,14 +38,14 @@ pub(super) fn of_other_protocol(group: &NamedGroup, revision: Revision) -> Optio
         "streams" => GroupKind::Streams,
         _ => GroupKind::Classic,
     };
-    let told = GroupDescription {
+    let description = GroupDescription {
         kind,
         state: GroupState::parse(&group.state),
         protocol_type: Some(Name::from(&*group.protocol_type)),
         protocol: None,
         members: None,
     };
-    Some(told.membership(revision))
+    Some(description.membership(revision))
 }
 
 fn member(member: &DescribedMember, intern: &impl Fn(&str) -> Name) -> MemberDescription {

@@ -23,13 +23,13 @@ const SHARE_OF_IDLE: u32 = 4;
 pub(in super::super) struct Schedule {
     groups: HashMap<Name, Group>,
     /// Due times of the groups that changed since the previous poll.
-    moving: BTreeSet<(Instant, Name)>,
+    changing: BTreeSet<(Instant, Name)>,
     /// Due times of the other groups.
     idle: BTreeSet<(Instant, Name)>,
     /// Groups that readers wait for.
     urgent: VecDeque<Name>,
     /// Number of polls.
-    asked: u32,
+    polls: u32,
     shortest: Duration,
     longest: Duration,
 }
@@ -41,7 +41,7 @@ struct Group {
     /// Time of the next poll; `None` while a request is in flight.
     due: Option<Instant>,
     /// Whether the group changed since the previous poll.
-    is_moving: bool,
+    is_changing: bool,
     /// Whether a reader waits for the group.
     is_urgent: bool,
 }
@@ -57,10 +57,10 @@ impl Schedule {
     pub(in super::super) fn between(shortest: Duration, longest: Duration) -> Self {
         Self {
             groups: HashMap::new(),
-            moving: BTreeSet::new(),
+            changing: BTreeSet::new(),
             idle: BTreeSet::new(),
             urgent: VecDeque::new(),
-            asked: 0,
+            polls: 0,
             shortest,
             longest: longest.max(shortest),
         }
@@ -81,22 +81,22 @@ impl Schedule {
     /// Adds a group, if it is new. It is due now.
     pub(in super::super) fn add(&mut self, name: &Name, now: Instant) {
         if !self.groups.contains_key(name) {
-            let group = Group { interval: self.shortest, due: None, is_moving: true, is_urgent: false };
+            let group = Group { interval: self.shortest, due: None, is_changing: true, is_urgent: false };
             self.groups.insert(Name::clone(name), group);
-            self.put(name, now, true);
+            self.set_due(name, now, true);
         }
     }
 
     /// Removes a group.
     pub(in super::super) fn remove(&mut self, name: &Name) {
-        self.take_out(name);
+        self.unschedule(name);
         if self.groups.remove(name).is_some_and(|group| group.is_urgent) {
             self.urgent.retain(|urgent| urgent != name);
         }
     }
 
     /// Moves a group before all others because a reader waits for it. Returns whether the group exists.
-    pub(in super::super) fn hurry(&mut self, name: &Name) -> bool {
+    pub(in super::super) fn prioritize(&mut self, name: &Name) -> bool {
         let Some(group) = self.groups.get_mut(name) else { return false };
         if !std::mem::replace(&mut group.is_urgent, true) {
             self.urgent.push_back(Name::clone(name));
@@ -104,12 +104,12 @@ impl Schedule {
         true
     }
 
-    /// Returns the group to poll now. The caller must report the response with [`Self::answered`] or [`Self::again`], and
-    /// a failure with [`Self::failed`].
+    /// Returns the group to poll now. The caller must report the response with [`Self::answered`] or
+    /// [`Self::reschedule`], and a failure with [`Self::failed`].
     pub(in super::super) fn next(&mut self, now: Instant) -> Option<Name> {
         let name = self.next_urgent().or_else(|| self.next_due(now))?;
-        self.take_out(&name);
-        self.asked = self.asked.wrapping_add(1);
+        self.unschedule(&name);
+        self.polls = self.polls.wrapping_add(1);
         Some(name)
     }
 
@@ -135,28 +135,28 @@ impl Schedule {
 
     fn next_due(&self, now: Instant) -> Option<Name> {
         let due = |set: &BTreeSet<(Instant, Name)>| set.first().filter(|(due, _)| *due <= now).cloned();
-        let (moving, idle) = (due(&self.moving), due(&self.idle));
-        let idle_first = self.asked.is_multiple_of(SHARE_OF_IDLE);
-        let (first, second) = if idle_first { (idle, moving) } else { (moving, idle) };
+        let (changing, idle) = (due(&self.changing), due(&self.idle));
+        let idle_first = self.polls.is_multiple_of(SHARE_OF_IDLE);
+        let (first, second) = if idle_first { (idle, changing) } else { (changing, idle) };
         first.or(second).map(|(_, name)| name)
     }
 
     /// Records a response, and whether the group changed since the previous one.
-    pub(super) fn answered(&mut self, name: &Name, moved: bool, now: Instant) {
-        if moved && let Some(group) = self.groups.get_mut(name) {
-            // `again` doubles the interval.
+    pub(super) fn answered(&mut self, name: &Name, has_changed: bool, now: Instant) {
+        if has_changed && let Some(group) = self.groups.get_mut(name) {
+            // `reschedule` doubles the interval.
             group.interval = self.shortest / 2;
         }
-        self.again(name, moved, now);
+        self.reschedule(name, has_changed, now);
     }
 
-    /// Schedules the next poll of a group, with twice the previous interval. `is_moving`: the group goes before groups
-    /// that do not change.
-    pub(in super::super) fn again(&mut self, name: &Name, is_moving: bool, now: Instant) {
+    /// Schedules the next poll of a group, with twice the previous interval. `is_changing`: the group goes before
+    /// groups that do not change.
+    pub(in super::super) fn reschedule(&mut self, name: &Name, is_changing: bool, now: Instant) {
         let Some(group) = self.groups.get_mut(name) else { return };
         group.interval = (group.interval * 2).min(self.longest);
         let due = now + group.interval;
-        self.put(name, due, is_moving);
+        self.set_due(name, due, is_changing);
     }
 
     /// Records that a request failed.
@@ -165,18 +165,18 @@ impl Schedule {
     }
 
     /// Sets the time of the next poll of a group.
-    pub(in super::super) fn put(&mut self, name: &Name, due: Instant, is_moving: bool) {
-        self.take_out(name);
+    pub(in super::super) fn set_due(&mut self, name: &Name, due: Instant, is_changing: bool) {
+        self.unschedule(name);
         let Some(group) = self.groups.get_mut(name) else { return };
-        (group.due, group.is_moving) = (Some(due), is_moving);
-        let set = if is_moving { &mut self.moving } else { &mut self.idle };
+        (group.due, group.is_changing) = (Some(due), is_changing);
+        let set = if is_changing { &mut self.changing } else { &mut self.idle };
         set.insert((due, Name::clone(name)));
     }
 
-    fn take_out(&mut self, name: &Name) {
+    fn unschedule(&mut self, name: &Name) {
         let Some(group) = self.groups.get_mut(name) else { return };
         if let Some(due) = group.due.take() {
-            let set = if group.is_moving { &mut self.moving } else { &mut self.idle };
+            let set = if group.is_changing { &mut self.changing } else { &mut self.idle };
             set.remove(&(due, Name::clone(name)));
         }
     }

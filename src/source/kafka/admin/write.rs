@@ -27,8 +27,8 @@ pub(in super::super) const SHARD: i32 = 0;
 
 /// The writer of the source's only shard. Revisions of this shard count the changes that were found.
 #[derive(Debug)]
-pub(in super::super) struct Writer {
-    door: SourceWriter,
+pub(in super::super) struct AdminWriter {
+    source_writer: SourceWriter,
     shard: ShardWriter,
     /// Whether the first round is complete.
     is_loaded: bool,
@@ -36,34 +36,34 @@ pub(in super::super) struct Writer {
 
 /// The result of applying a response about the offsets of a group.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct AppliedOffsets {
     /// Counts of the applied, denied and malformed offsets.
-    pub(super) seen: ListingStats,
+    pub(super) stats: ListingStats,
     /// Topics and partitions of rows that the response omits: their offsets were deleted, or the user may not describe
     /// the topic.
-    pub(super) untold: Vec<(Name, i32)>,
+    pub(super) omitted: Vec<(Name, i32)>,
 }
 
-impl Writer {
+impl AdminWriter {
     /// Continues with the existing shard, or publishes an empty one.
-    pub(in super::super) fn new(door: SourceWriter) -> Self {
-        let shard = door.shard(SHARD).unwrap_or_else(|| {
-            let shard = door.new_shard(SHARD);
-            door.publish(&shard);
+    pub(in super::super) fn new(source_writer: SourceWriter) -> Self {
+        let shard = source_writer.shard(SHARD).unwrap_or_else(|| {
+            let shard = source_writer.new_shard(SHARD);
+            source_writer.publish(&shard);
             shard
         });
-        door.source().set_health(|health| health.shards = Some(1));
-        Self { is_loaded: door.source().health().ready, door, shard }
+        source_writer.source().set_health(|health| health.shards = Some(1));
+        Self { is_loaded: source_writer.source().health().ready, source_writer, shard }
     }
 
     /// Returns the interned name.
     pub(super) fn name(&self, name: &str) -> Name {
-        self.door.names().intern(name)
+        self.source_writer.names().intern(name)
     }
 
     /// Returns whether the configuration includes the group.
     pub(super) fn accepts(&self, group: &str) -> bool {
-        self.door.cluster().config.groups.accepts(group)
+        self.source_writer.cluster().config.groups.accepts(group)
     }
 
     /// Returns the ids of the groups that readers see.
@@ -88,41 +88,41 @@ impl Writer {
 
     /// Returns whether a permission that was lost after loading was granted again.
     pub(super) fn is_allowed_again(&self) -> bool {
-        let health = self.door.source().health();
+        let health = self.source_writer.source().health();
         self.is_loaded && !health.ready && !health.is_refused()
     }
 
     /// Marks the source as loaded: all groups were read once.
     pub(super) fn loaded(&mut self) {
         self.is_loaded = true;
-        self.door.loaded();
+        self.source_writer.loaded();
     }
 
     /// Returns whether the log ends are loaded, which readers need as well.
     pub(super) fn are_ends_loaded(&self) -> bool {
-        self.door.cluster().ends.current().loaded
+        self.source_writer.cluster().ends.current().loaded
     }
 
     /// Reports that the user may not describe any group any more.
     pub(super) fn refused(&self, error: &str) {
-        let reason = rights::cannot_describe_groups(&self.door.cluster().config, error);
-        self.door.failed(Fault::Read, Some(reason));
+        let reason = rights::cannot_describe_groups(&self.source_writer.cluster().config, error);
+        self.source_writer.failed(Fault::Read, Some(reason));
     }
 
     /// Reports a fault with its reason, or clears it (`None`).
     pub(super) fn failed(&self, fault: Fault, reason: Option<String>) {
-        self.door.failed(fault, reason);
+        self.source_writer.failed(fault, reason);
     }
 
     /// Publishes the statistics of the last round, completed with the number of entries and the current time.
     pub(super) fn read(&self, reading: ReadOutcome) {
-        let (entries, read_at) = (self.shard.len().1 as u64, self.door.clock().now());
-        self.door.set_last_read(ReadOutcome { entries, read_at, ..reading });
+        let (entries, read_at) = (self.shard.len().1 as u64, self.source_writer.clock().now());
+        self.source_writer.set_last_read(ReadOutcome { entries, read_at, ..reading });
     }
 
     /// Applies the committed offsets in a response: all offsets of a group, or only the requested ones (`by_name`).
-    pub(super) fn offsets(&self, group: &Name, answer: &[CommittedOffset], by_name: bool) -> Taken {
-        let mut round = ListingRound::of_group(&self.door, &self.shard, group, self.is_loaded);
+    pub(super) fn offsets(&self, group: &Name, answer: &[CommittedOffset], by_name: bool) -> AppliedOffsets {
+        let mut round = ListingRound::of_group(&self.source_writer, &self.shard, group, self.is_loaded);
         for CommittedOffset { topic, partition, result } in answer {
             let partition = *partition;
             match result {
@@ -142,19 +142,19 @@ impl Writer {
             }
         }
         let missing = if by_name { vec![] } else { round.missing() };
-        let untold = missing.into_iter().map(|(_, topic, partition)| (topic, partition)).collect();
-        Taken { seen: self.finish(round, false), untold }
+        let omitted = missing.into_iter().map(|(_, topic, partition)| (topic, partition)).collect();
+        AppliedOffsets { stats: self.finish(round, false), omitted }
     }
 
     /// Removes all offsets of a group, since its coordinator does not know the group.
     pub(super) fn no_offsets(&self, group: &Name) -> ListingStats {
-        self.finish(ListingRound::of_group(&self.door, &self.shard, group, self.is_loaded), true)
+        self.finish(ListingRound::of_group(&self.source_writer, &self.shard, group, self.is_loaded), true)
     }
 
     fn finish(&self, round: ListingRound<'_>, complete: bool) -> ListingStats {
-        let seen = round.finish(complete);
-        self.shard.reached(seen.reached);
-        seen
+        let stats = round.finish(complete);
+        self.shard.reached(stats.reached);
+        stats
     }
 
     /// Applies the state and the members of a group. Returns whether they changed.
@@ -178,11 +178,11 @@ impl Writer {
         let view = self.shard.group(group);
         let is_same = match (view.as_ref().and_then(|view| view.membership()), &membership) {
             (None, None) => true,
-            (Some(known), Some(told)) => known.is_alike(told),
+            (Some(known), Some(described)) => known.is_alike(described),
             _ => false,
         };
         if !is_same {
-            let (revision, at) = (self.revision(), self.door.clock().now());
+            let (revision, at) = (self.revision(), self.source_writer.clock().now());
             let event = Event { revision, at, group, kind: EventKind::Classic(membership.map(Arc::new)) };
             self.shard.apply(&[event], Revision(0));
             self.shard.reached(revision.next());

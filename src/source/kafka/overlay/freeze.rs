@@ -1,8 +1,8 @@
 //! Detects log partitions that an open transaction freezes.
 //!
 //! A high watermark beyond the applied offset does not prove a freeze, since transactions begin and end all the time.
-//! Therefore the last stable offset is requested only if nothing was applied for [`STILL`]. The partition is frozen if
-//! two responses, at least [`STILL`] apart, show that the poll thread has reached the last stable offset.
+//! Therefore the last stable offset is requested only if nothing was applied for [`STALL_TIME`]. The partition is
+//! frozen if two responses, at least [`STALL_TIME`] apart, show that the poll thread has reached the last stable offset.
 
 use std::{
     collections::BTreeMap,
@@ -11,9 +11,9 @@ use std::{
 
 /// Time without progress after which a last stable offset is requested, and between the two responses that show a
 /// freeze.
-pub(super) const STILL: Duration = Duration::from_millis(250);
+pub(super) const STALL_TIME: Duration = Duration::from_millis(250);
 /// Interval between requests about a partition with a poll thread that is behind the last stable offset.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The state of each log partition.
 #[derive(Debug, Default)]
@@ -24,38 +24,38 @@ struct State {
     /// Last applied offset.
     applied: i64,
     /// Earliest time of the next request for the last stable offset.
-    next_ask: Instant,
+    next_request: Instant,
     /// Time of the first response that showed the poll thread at the last stable offset.
-    held_since: Option<Instant>,
+    blocked_since: Option<Instant>,
     frozen: bool,
 }
 
 impl Freezes {
     /// Updates the offsets of a partition. Returns whether its last stable offset should be requested.
-    pub(super) fn look(&mut self, partition: i32, applied: i64, high: i64, now: Instant) -> bool {
-        let new = || State { applied, next_ask: now + STILL, held_since: None, frozen: false };
+    pub(super) fn observe(&mut self, partition: i32, applied: i64, high: i64, now: Instant) -> bool {
+        let new = || State { applied, next_request: now + STALL_TIME, blocked_since: None, frozen: false };
         let state = self.0.entry(partition).or_insert_with(new);
         if applied != state.applied || high <= applied {
             *state = new();
             return false;
         }
-        let due = !state.frozen && now >= state.next_ask;
+        let due = !state.frozen && now >= state.next_request;
         if due {
-            state.next_ask = now + STILL;
+            state.next_request = now + STALL_TIME;
         }
         due
     }
 
     /// Handles a last stable offset. Returns whether it shows that the partition is frozen, for the first time.
-    pub(super) fn answer(&mut self, partition: i32, stable: i64, now: Instant) -> bool {
+    pub(super) fn observe_stable(&mut self, partition: i32, stable: i64, now: Instant) -> bool {
         let Some(state) = self.0.get_mut(&partition) else { return false };
         if stable > state.applied {
-            state.held_since = None;
-            state.next_ask = now + SLOW;
+            state.blocked_since = None;
+            state.next_request = now + SLOW_INTERVAL;
             return false;
         }
-        let held_since = *state.held_since.get_or_insert(now);
-        let frozen = !state.frozen && now.duration_since(held_since) >= STILL;
+        let blocked_since = *state.blocked_since.get_or_insert(now);
+        let frozen = !state.frozen && now.duration_since(blocked_since) >= STALL_TIME;
         state.frozen |= frozen;
         frozen
     }

@@ -1,32 +1,32 @@
 use super::*;
 use crate::model::Name;
 
-fn wanted(requests: &Requests) -> Result<oneshot::Receiver<Reached>, SourceError> {
+fn send(requests: &LatestRequests) -> Result<oneshot::Receiver<Reached>, SourceError> {
     requests.send((0, Revision(9)), &Scope::All)
 }
 
 #[test]
-fn a_request_beyond_the_room_is_refused_at_once() {
-    let requests = Requests::default();
-    assert!(matches!(wanted(&requests), Err(SourceError::Unreachable { .. })), "no thread takes requests yet");
+fn a_request_beyond_the_capacity_is_refused_immediately() {
+    let requests = LatestRequests::default();
+    assert!(matches!(send(&requests), Err(SourceError::Unreachable { .. })), "no thread takes requests yet");
     let inbox = requests.open();
-    let mut waiting: Vec<_> = (0..ROOM).map(|_| wanted(&requests).unwrap()).collect();
-    assert!(waiting.iter_mut().all(|told| told.try_recv().is_err()), "requests up to the capacity wait");
-    assert!(matches!(wanted(&requests), Err(SourceError::Busy { .. })));
+    let mut waiting: Vec<_> = (0..CAPACITY).map(|_| send(&requests).unwrap()).collect();
+    assert!(waiting.iter_mut().all(|receiver| receiver.try_recv().is_err()), "requests up to the capacity wait");
+    assert!(matches!(send(&requests), Err(SourceError::Busy { .. })));
     // Taking one request makes room for another.
     drop(inbox.requests.recv().unwrap());
-    let mut next = wanted(&requests).unwrap();
+    let mut next = send(&requests).unwrap();
     assert!(next.try_recv().is_err() && inbox.requests.try_recv().is_ok());
 }
 
 #[test]
-fn a_reader_is_told_once_all_its_keys_were_answered_after_it_asked() {
+fn a_reader_waits_for_later_responses_about_all_its_keys() {
     let mut waiters = Waiters::default();
     let keys: Vec<Name> = vec!["a".into(), "b".into()];
     let add = |waiters: &mut Waiters<Name>, count: usize| {
-        let (done, told) = oneshot::channel();
-        waiters.add(keys[..count].iter().cloned().collect(), 5, done, Revision(1));
-        told
+        let (reply, receiver) = oneshot::channel();
+        waiters.add(keys[..count].iter().cloned().collect(), 5, reply, Revision(1));
+        receiver
     };
     assert_eq!(add(&mut waiters, 0).try_recv().unwrap(), Ok(Revision(1)));
     let (mut both, mut one) = (add(&mut waiters, 2), add(&mut waiters, 1));
@@ -48,6 +48,6 @@ fn a_reader_is_told_once_all_its_keys_were_answered_after_it_asked() {
     waiters.resolve(8, &keys[..1], &error);
     assert_eq!(failed.try_recv().unwrap(), error);
     drop(add(&mut waiters, 2));
-    waiters.forget_gone();
+    waiters.remove_closed();
     assert!(waiters.is_empty());
 }

@@ -5,22 +5,22 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashMap, HashSet};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{Asker, Offsets, Question, REFUSED, now};
+use super::{AdminPoller, AdminRequest, OffsetsRequest, REFUSED_PAUSE, now};
 use crate::{model::Name, source::kafka::ffi::ListedGroups, store::source::Fault};
 
 /// Timeout of a request for the groups of all protocols.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of requests after one listing about groups that brokers no longer list.
-const UNLISTED_AT_ONCE: usize = 20;
+const MAX_UNLISTED_REQUESTS: usize = 20;
 /// Advice in the error if brokers do not support the request.
 const TOO_OLD: &str = "; the brokers are too old to list groups: set mode = \"log\"";
 
-impl Asker {
+impl AdminPoller {
     /// Applies a listing. An incomplete listing adds groups, but removes none.
     pub(super) fn take_groups(&mut self, listed: ListedGroups) {
         let is_complete = listed.errors.is_empty();
         if !is_complete && listed.groups.is_empty() {
-            return self.note_no_listing(&listed.errors);
+            return self.report_no_listing(&listed.errors);
         }
         self.writer.failed(Fault::Unanswered, None);
         if !listed.groups.is_empty() {
@@ -41,7 +41,7 @@ impl Asker {
         self.listed.is_complete |= is_complete;
         self.set_groups();
         for group in &changed {
-            self.members.hurry(group);
+            self.members.prioritize(group);
         }
     }
 
@@ -50,19 +50,19 @@ impl Asker {
         let names: HashSet<Name> = self.listed.names().filter(|name| self.writer.accepts(name)).cloned().collect();
         self.members.set_groups(&names, now);
         for gone in self.offsets.set_groups(&names, now) {
-            self.tally.forget(&gone);
-            self.tell(&gone, usize::MAX, Ok(self.writer.revision()));
+            self.round.remove(&gone);
+            self.resolve_readers(&gone, usize::MAX, Ok(self.writer.revision()));
         }
         if self.listed.is_complete {
-            self.ask_unlisted(&names, now);
+            self.request_unlisted(&names, now);
         }
         if self.listed.is_complete {
-            self.tally.listed(&names);
+            self.round.record_listing(&names);
         }
     }
 
     /// Reports the fault that no broker lists groups.
-    fn note_no_listing(&self, errors: &[RDKafkaErrorCode]) {
+    fn report_no_listing(&self, errors: &[RDKafkaErrorCode]) {
         let reason = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let is_unknown = |error: &RDKafkaErrorCode| {
             matches!(error, RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
@@ -79,22 +79,22 @@ impl Asker {
 
     /// Requests the offsets of groups that readers see but brokers do not list: brokers omit groups that the user may
     /// no longer describe.
-    fn ask_unlisted(&mut self, names: &HashSet<Name>, now: Instant) {
+    fn request_unlisted(&mut self, names: &HashSet<Name>, now: Instant) {
         self.unlisted.retain(|group, _| !names.contains(group));
         let is_due =
             |group: &Name| !names.contains(group) && self.unlisted.get(group).is_none_or(|until| *until <= now);
         let mut groups: Vec<Name> = self.writer.groups().into_iter().filter(is_due).collect();
         // Groups without a previous request come first, then those with the oldest request.
         groups.sort_by_key(|group| self.unlisted.get(group).copied());
-        groups.truncate(UNLISTED_AT_ONCE);
+        groups.truncate(MAX_UNLISTED_REQUESTS);
         for group in groups {
-            self.unlisted.insert(Name::clone(&group), now + REFUSED);
-            self.send(Question::Committed(Offsets::all(group, false)), 0);
+            self.unlisted.insert(Name::clone(&group), now + REFUSED_PAUSE);
+            self.send(AdminRequest::Committed(OffsetsRequest::all(group, false)), 0);
         }
     }
 
     /// Requests the groups of all protocols, because librdkafka's listing omits some.
-    pub(super) fn look_for_other_protocols(&mut self) {
+    pub(super) fn list_other_protocols(&mut self) {
         match self.coordinators.all_groups(NAMES_TIMEOUT) {
             Ok(groups) => {
                 let names = groups.into_iter().map(|group| (self.writer.name(&group.id), group));

@@ -14,7 +14,7 @@ use super::{
         ffi::{Content, Fetcher},
         records::offset_event,
     },
-    range::Range,
+    blocked_range::BlockedRange,
 };
 use crate::{
     decode::{self, Record},
@@ -23,25 +23,25 @@ use crate::{
 };
 
 /// Maximum number of messages of a fetch.
-const BATCH: usize = 1000;
+const MAX_BATCH: usize = 1000;
 /// Memory for the records of one cluster.
-const BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 /// Time for which a partition is read after it was needed: the next transaction may be open already.
-const THAWED: Duration = Duration::from_secs(5);
+const PARTITION_LINGER: Duration = Duration::from_secs(5);
 
 /// One consumer for all frozen partitions.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct TransactionReader {
     pub(super) client: Client,
     fetcher: Fetcher,
-    pub(super) ranges: BTreeMap<i32, Range>,
+    pub(super) ranges: BTreeMap<i32, BlockedRange>,
     /// Free memory for records, in bytes.
-    room: usize,
+    free_bytes: usize,
     /// Time at which a partition was last read.
     pub(super) idle_since: Instant,
 }
 
-impl Look {
+impl TransactionReader {
     /// Connects a read_uncommitted consumer that reads no partition yet.
     ///
     /// # Errors
@@ -49,40 +49,40 @@ impl Look {
     pub(super) fn new(connector: &Connector, now: Instant) -> Result<Self, AskError> {
         let client = connector.connect_uncommitted()?;
         Ok(Self {
-            fetcher: Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?,
+            fetcher: Fetcher::new(&client, OFFSETS_TOPIC, MAX_BATCH)?,
             client,
             ranges: BTreeMap::new(),
-            room: BYTES,
+            free_bytes: MAX_BYTES,
             idle_since: now,
         })
     }
 
     /// Starts the partitions that are needed, drops records that the poll threads have applied, and stops other
     /// partitions.
-    pub(super) fn choose(&mut self, source: &Source, wanted: &BTreeSet<i32>, now: Instant) {
+    pub(super) fn select(&mut self, source: &Source, needed: &BTreeSet<i32>, now: Instant) {
         self.client.serve();
-        let Self { fetcher, ranges, room, .. } = self;
+        let Self { fetcher, ranges, free_bytes, .. } = self;
         ranges.retain(|number, range| {
             let shard = source.shard(*number).filter(|shard| range.epoch == Some(shard.epoch));
-            let is_kept = shard.is_some_and(|shard| {
+            let is_needed = shard.is_some_and(|shard| {
                 let applied = shard.applied().0;
-                range.prune(applied, room);
-                let is_thawed = now.duration_since(range.wanted_at) >= THAWED || applied >= range.read;
-                wanted.contains(number) || !is_thawed
+                range.prune(applied, free_bytes);
+                let is_unused = now.duration_since(range.needed_at) >= PARTITION_LINGER || applied >= range.next_offset;
+                needed.contains(number) || !is_unused
             });
-            if !is_kept {
+            if !is_needed {
                 fetcher.stop(*number);
-                *room += range.bytes;
+                *free_bytes += range.bytes;
             }
-            is_kept
+            is_needed
         });
-        for shard in wanted.iter().filter_map(|number| source.shard(*number)) {
+        for shard in needed.iter().filter_map(|number| source.shard(*number)) {
             let (number, from) = (shard.key.number, shard.applied().0);
             if let Some(range) = ranges.get_mut(&number) {
-                range.wanted_at = now;
+                range.needed_at = now;
             } else if from >= 0 {
                 match fetcher.start_at(number, from) {
-                    Ok(()) => drop(ranges.insert(number, Range::new(from, shard.epoch, now))),
+                    Ok(()) => drop(ranges.insert(number, BlockedRange::new(from, shard.epoch, now))),
                     Err(error) => {
                         tracing::warn!(
                             cluster = &*source.id.cluster,
@@ -114,7 +114,7 @@ impl Look {
             let (key, value) = match message.content() {
                 Content::Record { key, value } => (key, value),
                 Content::End => {
-                    range.read = range.read.max(message.offset());
+                    range.next_offset = range.next_offset.max(message.offset());
                     continue;
                 }
                 Content::Reset => {
@@ -124,7 +124,7 @@ impl Look {
                 Content::Failure(_) => continue,
             };
             let (revision, at) = (Revision(message.offset()), message.timestamp().unwrap_or(0));
-            range.read = range.read.max(message.offset() + 1);
+            range.next_offset = range.next_offset.max(message.offset() + 1);
             if decode::kind(key).is_ok_and(|kind| kind > 1) {
                 let group = decode::group(key).filter(|group| config.groups.accepts(group));
                 if let Some((group, shard)) = group.zip(cluster.own.shard(number)) {
@@ -138,10 +138,10 @@ impl Look {
                 continue;
             }
             let kind = offset_event(&key, value.as_ref().map(|value| &value.value));
-            let (event, before) = (Event { revision, at, group: key.group, kind }, range.overflowed);
-            counters.dropped.add(range.keep(&event, writer.names(), &mut self.room));
+            let (event, had_overflowed) = (Event { revision, at, group: key.group, kind }, range.overflowed);
+            counters.dropped.add(range.add(&event, writer.names(), &mut self.free_bytes));
             groups.add(&writer.names().intern(key.group), now);
-            if range.overflowed && !before {
+            if range.overflowed && !had_overflowed {
                 tracing::warn!(
                     cluster = &*cluster.name,
                     log_partition = number,

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Maximum number of records of a key. The newest are kept.
-const PER_KEY: usize = 32;
+const MAX_PER_KEY: usize = 32;
 /// Memory of a record in the maps, in bytes.
 const OVERHEAD: usize = 192;
 
@@ -36,7 +36,7 @@ pub(super) type Key = (Name, Name, i32);
 
 /// A commit, or a tombstone.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptRecord {
     pub(super) log_offset: i64,
     at: Millis,
     commit: Option<StoredCommit>,
@@ -44,21 +44,21 @@ pub(super) struct Kept {
 
 /// A request to the coordinator of a group.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct CoordinatorRequest {
     pub(super) log_partition: i32,
     pub(super) group: Name,
     pub(super) keys: BTreeSet<Key>,
     /// The keys with records since the last request.
-    pub(super) fresh: BTreeSet<Key>,
+    pub(super) new_keys: BTreeSet<Key>,
     /// Whether keys with a pending transaction return an error instead of their stable offset.
-    pub(super) stable: bool,
+    pub(super) require_stable: bool,
 }
 
 /// The records of one log partition, and the readers that wait for them.
 #[derive(Debug)]
-pub(super) struct Range {
+pub(super) struct BlockedRange {
     /// The next offset to read.
-    pub(super) read: i64,
+    pub(super) next_offset: i64,
     /// Whether records were dropped because the memory was full.
     pub(super) overflowed: bool,
     /// Memory of the records, in bytes.
@@ -67,19 +67,19 @@ pub(super) struct Range {
     /// Epoch of the shard, or `None` if the next offset is not in the log any more.
     pub(super) epoch: Option<u64>,
     /// Time at which the partition was last needed.
-    pub(super) wanted_at: Instant,
+    pub(super) needed_at: Instant,
     /// By key, the records that the poll thread has not applied.
-    kept: BTreeMap<Key, VecDeque<Kept>>,
+    records: BTreeMap<Key, VecDeque<KeptRecord>>,
     /// The keys of the records, by log offset.
     order: BTreeMap<i64, Key>,
     /// By group, the keys with records since the last request.
-    fresh: HashMap<Name, BTreeSet<Key>>,
+    new_keys: HashMap<Name, BTreeSet<Key>>,
 }
 
-impl Kept {
+impl KeptRecord {
     fn bytes(&self) -> usize {
-        let rare = self.commit.as_ref().and_then(|commit| commit.extras.as_ref());
-        size_of::<Self>() + OVERHEAD + rare.and_then(|rare| rare.metadata.as_ref()).map_or(0, |text| text.len())
+        let extras = self.commit.as_ref().and_then(|commit| commit.extras.as_ref());
+        size_of::<Self>() + OVERHEAD + extras.and_then(|extras| extras.metadata.as_ref()).map_or(0, |text| text.len())
     }
 
     /// Returns the event that a poll thread would apply.
@@ -92,39 +92,39 @@ impl Kept {
         Event { revision: Revision(self.log_offset), at: self.at, group, kind }
     }
 
-    fn is(&self, answer: Option<&Committed>) -> bool {
-        match (&self.commit, answer) {
+    fn matches(&self, committed: Option<&Committed>) -> bool {
+        match (&self.commit, committed) {
             (None, None) => true,
-            (Some(commit), Some(answer)) => answer.is(&commit.row, commit.extras.as_ref()),
+            (Some(commit), Some(committed)) => committed.is(&commit.row, commit.extras.as_ref()),
             _ => false,
         }
     }
 }
 
-impl Range {
+impl BlockedRange {
     /// Makes an empty range that starts at log offset `from`.
     pub(super) fn new(from: i64, epoch: u64, now: Instant) -> Self {
         Self {
-            read: from,
+            next_offset: from,
             overflowed: false,
             bytes: 0,
             waiters: Waiters::default(),
             epoch: Some(epoch),
-            wanted_at: now,
-            kept: BTreeMap::new(),
+            needed_at: now,
+            records: BTreeMap::new(),
             order: BTreeMap::new(),
-            fresh: HashMap::new(),
+            new_keys: HashMap::new(),
         }
     }
 
     /// Returns the time of the first record that the poll thread has not applied.
-    pub(super) fn first_at(&self) -> Option<Millis> {
+    pub(super) fn first_record_at(&self) -> Option<Millis> {
         let (_, key) = self.order.first_key_value()?;
-        self.kept.get(key)?.front().map(|kept| kept.at)
+        self.records.get(key)?.front().map(|record| record.at)
     }
 
     /// Adds a commit or a tombstone if memory allows. Returns the number of dropped records.
-    pub(super) fn keep(&mut self, event: &Event<'_>, names: &NameInterner, room: &mut usize) -> u64 {
+    pub(super) fn add(&mut self, event: &Event<'_>, names: &NameInterner, free_bytes: &mut usize) -> u64 {
         let (topic, partition, commit) = match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
                 (*topic, *partition, Some(StoredCommit::of(commit, *partition, event.revision, 0)))
@@ -132,104 +132,110 @@ impl Range {
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
             EventKind::Classic(_) | EventKind::GroupRecord(..) => return 0,
         };
-        let kept = Kept { log_offset: event.revision.0, at: event.at, commit };
-        let Some(left) = room.checked_sub(kept.bytes()) else {
+        let record = KeptRecord { log_offset: event.revision.0, at: event.at, commit };
+        let Some(left) = free_bytes.checked_sub(record.bytes()) else {
             self.overflowed = true;
             return 1;
         };
-        *room = left;
-        self.bytes += kept.bytes();
+        *free_bytes = left;
+        self.bytes += record.bytes();
         let key: Key = (names.intern(event.group), names.intern(topic), partition);
         self.order.insert(event.revision.0, key.clone());
-        let of_key = self.kept.entry(key.clone()).or_default();
-        of_key.push_back(kept);
-        if of_key.len() > PER_KEY
+        let of_key = self.records.entry(key.clone()).or_default();
+        of_key.push_back(record);
+        if of_key.len() > MAX_PER_KEY
             && let Some(oldest) = of_key.front()
         {
             self.order.remove(&oldest.log_offset);
-            self.drop_oldest(&key, room);
+            self.drop_oldest(&key, free_bytes);
         }
-        self.fresh.entry(Name::clone(&key.0)).or_default().insert(key);
+        self.new_keys.entry(Name::clone(&key.0)).or_default().insert(key);
         0
     }
 
-    fn drop_oldest(&mut self, key: &Key, room: &mut usize) {
-        let Some(of_key) = self.kept.get_mut(key) else { return };
-        let freed = of_key.pop_front().map_or(0, |kept| kept.bytes());
+    fn drop_oldest(&mut self, key: &Key, free_bytes: &mut usize) {
+        let Some(of_key) = self.records.get_mut(key) else { return };
+        let freed = of_key.pop_front().map_or(0, |record| record.bytes());
         self.bytes -= freed;
-        *room += freed;
+        *free_bytes += freed;
         if of_key.is_empty() {
-            self.kept.remove(key);
+            self.records.remove(key);
         }
     }
 
     /// Removes the records that the poll thread has applied, in time linear in their number. Returns this number.
-    pub(super) fn prune(&mut self, applied: i64, room: &mut usize) -> usize {
+    pub(super) fn prune(&mut self, applied: i64, free_bytes: &mut usize) -> usize {
         let mut steps = 0;
         while let Some(record) = self.order.first_entry().filter(|record| *record.key() < applied) {
             let key = record.remove();
-            self.drop_oldest(&key, room);
+            self.drop_oldest(&key, free_bytes);
             steps += 1;
         }
         steps
     }
 
     /// Returns the newest record that matches a response of the coordinator, if the consumer has read one.
-    pub(super) fn matching(&self, key: &Key, answer: Option<&Committed>) -> Option<&Kept> {
-        self.kept.get(key)?.iter().rev().find(|kept| kept.is(answer))
+    pub(super) fn matching(&self, key: &Key, committed: Option<&Committed>) -> Option<&KeptRecord> {
+        self.records.get(key)?.iter().rev().find(|record| record.matches(committed))
     }
 
     /// Adds a reader that waits for responses to requests from number `from` on.
     pub(super) fn admit(
         &mut self,
-        wanted: LatestRequest,
+        request: LatestRequest,
         (from, applied): (usize, Revision),
         groups: &mut Schedule,
         now: Instant,
     ) {
-        let keys: BTreeSet<Key> = match wanted.scope {
+        let keys: BTreeSet<Key> = match request.scope {
             Scope::Key(group, topic, partition) => {
                 let key = (group, topic, partition);
-                if self.overflowed || self.kept.contains_key(&key) { [key].into() } else { BTreeSet::new() }
+                if self.overflowed || self.records.contains_key(&key) { [key].into() } else { BTreeSet::new() }
             }
             Scope::All if self.overflowed => {
-                let shard = wanted.shard;
+                let shard = request.shard;
                 let reason =
                     format!("log partition {shard}: too many commits behind an open transaction to keep them all");
                 // Fails only if the reader has stopped waiting.
-                let _ = wanted.done.send(Err(SourceError::Unreachable { reason }));
+                let _ = request.reply.send(Err(SourceError::Unreachable { reason }));
                 return;
             }
-            Scope::All => self.kept.keys().cloned().collect(),
+            Scope::All => self.records.keys().cloned().collect(),
         };
         for (group, ..) in &keys {
             groups.add(group, now);
-            groups.hurry(group);
+            groups.prioritize(group);
         }
-        self.waiters.add(keys, from, wanted.done, applied);
+        self.waiters.add(keys, from, request.reply, applied);
     }
 
     /// Returns a request about the new keys of a group and the keys that readers wait for, or `None` without keys.
-    pub(super) fn ask(&mut self, log_partition: i32, group: &Name) -> Option<Ask> {
-        let (mut keys, mut fresh) = (self.waited_for(group), self.fresh.remove(group).unwrap_or_default());
+    pub(super) fn next_request(&mut self, log_partition: i32, group: &Name) -> Option<CoordinatorRequest> {
+        let (mut keys, mut new_keys) = (self.awaited_keys(group), self.new_keys.remove(group).unwrap_or_default());
         // The poll thread may have applied the records meanwhile.
-        fresh.retain(|key| self.kept.contains_key(key));
-        keys.extend(fresh.iter().cloned());
-        (!keys.is_empty()).then(|| Ask { log_partition, group: Name::clone(group), keys, fresh, stable: true })
+        new_keys.retain(|key| self.records.contains_key(key));
+        keys.extend(new_keys.iter().cloned());
+        (!keys.is_empty()).then(|| CoordinatorRequest {
+            log_partition,
+            group: Name::clone(group),
+            keys,
+            new_keys,
+            require_stable: true,
+        })
     }
 
     /// Returns the keys of a group that readers wait for.
-    pub(super) fn waited_for(&self, group: &Name) -> BTreeSet<Key> {
+    pub(super) fn awaited_keys(&self, group: &Name) -> BTreeSet<Key> {
         let first: Key = (Name::clone(group), Name::from(""), i32::MIN);
-        let of_group = |left: &BTreeSet<Key>| {
-            left.range(&first..).take_while(|key| key.0 == *group).cloned().collect::<Vec<Key>>()
+        let of_group = |missing: &BTreeSet<Key>| {
+            missing.range(&first..).take_while(|key| key.0 == *group).cloned().collect::<Vec<Key>>()
         };
-        self.waiters.left().flat_map(of_group).collect()
+        self.waiters.missing().flat_map(of_group).collect()
     }
 
     /// Adds the keys of a failed request to the next one.
-    pub(super) fn failed(&mut self, ask: Ask) {
-        self.fresh.entry(ask.group).or_default().extend(ask.fresh);
+    pub(super) fn requeue(&mut self, request: CoordinatorRequest) {
+        self.new_keys.entry(request.group).or_default().extend(request.new_keys);
     }
 }
 

@@ -8,13 +8,13 @@ use crate::{model::Name, source::polled::ListingStats, store::source::ReadOutcom
 
 /// The current round, and the offsets of each group that could not be read.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct RoundProgress {
     /// Groups without a response in this round; `None` before the first complete listing.
-    left: Option<HashSet<Name>>,
+    pending: Option<HashSet<Name>>,
     /// Time in this round during which requests were in flight or waited for the rate limit.
     busy: Duration,
-    /// Time of the last call of `pass`.
-    looked: Instant,
+    /// Time of the last call of `advance`.
+    advanced_at: Instant,
     /// Time of the last response about each group.
     answered: HashMap<Name, Instant>,
     /// Longest time between two responses about a group in this round.
@@ -25,7 +25,7 @@ pub(super) struct Tally {
     /// Busy time and interval of the last complete round.
     last: Option<(Duration, Duration)>,
     /// Whether the result changed since it was last returned.
-    is_news: bool,
+    is_changed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,19 +34,19 @@ struct Counts {
     malformed: u64,
 }
 
-impl Tally {
+impl RoundProgress {
     /// Starts before the first request.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            left: None,
+            pending: None,
             busy: Duration::ZERO,
-            looked: now,
+            advanced_at: now,
             answered: HashMap::new(),
             longest: Duration::ZERO,
             rejected: HashMap::new(),
             last_rejected: None,
             last: None,
-            is_news: false,
+            is_changed: false,
         }
     }
 
@@ -56,52 +56,52 @@ impl Tally {
     }
 
     /// Records a complete listing. The first one starts the first round.
-    pub(super) fn listed(&mut self, names: &HashSet<Name>) {
-        self.left.get_or_insert_with(|| names.clone());
+    pub(super) fn record_listing(&mut self, names: &HashSet<Name>) {
+        self.pending.get_or_insert_with(|| names.clone());
     }
 
     /// Drops a group that no longer exists.
-    pub(super) fn forget(&mut self, group: &Name) {
+    pub(super) fn remove(&mut self, group: &Name) {
         self.answered.remove(group);
-        self.is_news |= self.rejected.remove(group).is_some();
-        self.strike(group);
+        self.is_changed |= self.rejected.remove(group).is_some();
+        self.remove_pending(group);
     }
 
     /// Removes a group from the groups without a response in this round.
-    fn strike(&mut self, group: &Name) {
-        if let Some(left) = &mut self.left {
-            left.remove(group);
+    fn remove_pending(&mut self, group: &Name) {
+        if let Some(pending) = &mut self.pending {
+            pending.remove(group);
         }
     }
 
     /// Adds the time since the last call to the round. `is_busy`: requests are in flight or due.
-    pub(super) fn pass(&mut self, is_busy: bool, now: Instant) {
-        let passed = now.duration_since(std::mem::replace(&mut self.looked, now));
+    pub(super) fn advance(&mut self, is_busy: bool, now: Instant) {
+        let passed = now.duration_since(std::mem::replace(&mut self.advanced_at, now));
         self.busy += if is_busy { passed } else { Duration::ZERO };
     }
 
     /// Records a response about a group.
-    pub(super) fn answered(&mut self, group: &Name, now: Instant) {
+    pub(super) fn record_response(&mut self, group: &Name, now: Instant) {
         if let Some(before) = self.answered.insert(Name::clone(group), now) {
             self.longest = self.longest.max(now.duration_since(before));
         }
-        self.strike(group);
+        self.remove_pending(group);
     }
 
     /// Records the keys that a response denied or returned malformed.
-    pub(super) fn reject(&mut self, group: &Name, seen: &ListingStats) {
-        self.set_rejected(group, Counts { forbidden: seen.forbidden, malformed: seen.malformed });
-        self.last_rejected = seen.last_rejected.clone().or(self.last_rejected.take());
+    pub(super) fn record_rejected(&mut self, group: &Name, stats: &ListingStats) {
+        self.set_rejected(group, Counts { forbidden: stats.forbidden, malformed: stats.malformed });
+        self.last_rejected = stats.last_rejected.clone().or(self.last_rejected.take());
     }
 
     /// Records that the user may not describe a group.
-    pub(super) fn refused(&mut self, group: &Name, offsets: usize) {
+    pub(super) fn record_refusal(&mut self, group: &Name, offsets: usize) {
         self.set_rejected(group, Counts { forbidden: offsets.max(1) as u64, malformed: 0 });
         self.last_rejected = Some(group.to_string());
     }
 
-    /// Records that the coordinator of a group does not answer.
-    pub(super) fn unanswered(&mut self, group: &Name, offsets: usize) {
+    /// Records that the coordinator of a group does not respond.
+    pub(super) fn record_failure(&mut self, group: &Name, offsets: usize) {
         self.set_rejected(group, Counts { forbidden: 0, malformed: offsets as u64 });
         self.last_rejected = Some(group.to_string());
     }
@@ -112,23 +112,23 @@ impl Tally {
         } else {
             self.rejected.insert(Name::clone(group), counts)
         };
-        self.is_news |= before.unwrap_or_default() != counts;
+        self.is_changed |= before.unwrap_or_default() != counts;
     }
 
     /// Ends the round if all groups have responses, and starts the next round with the groups that `names` returns.
     /// Returns the statistics of the last round if they changed. `expected` is the configured interval.
     pub(super) fn finish(&mut self, names: impl FnOnce() -> HashSet<Name>, expected: Duration) -> Option<ReadOutcome> {
-        if self.left.as_ref().is_some_and(HashSet::is_empty) {
+        if self.pending.as_ref().is_some_and(HashSet::is_empty) {
             let names = names();
             // Without groups, only the first round counts.
             if self.last.is_none() || !names.is_empty() {
                 let interval = if self.longest.is_zero() { expected.max(self.busy) } else { self.longest };
-                (self.last, self.is_news) = (Some((self.busy, interval)), true);
+                (self.last, self.is_changed) = (Some((self.busy, interval)), true);
             }
-            self.left = Some(names);
+            self.pending = Some(names);
             (self.busy, self.longest) = (Duration::ZERO, Duration::ZERO);
         }
-        let (busy, interval) = self.last.filter(|_| std::mem::take(&mut self.is_news))?;
+        let (busy, interval) = self.last.filter(|_| std::mem::take(&mut self.is_changed))?;
         let sum = |count: fn(&Counts) -> u64| self.rejected.values().map(count).sum();
         Some(ReadOutcome {
             entries: 0,

@@ -41,12 +41,12 @@ impl Hash for Counted {
 }
 
 #[test]
-fn answers_are_matched_with_keys_in_a_step_for_each() {
+fn results_are_paired_with_keys_in_linear_time() {
     const KEYS: usize = 10_000;
     let keys: Vec<Counted> = (0..KEYS).map(Counted).collect();
     // The results have another order, and every tenth is missing.
     let answers = (0..KEYS).rev().filter(|number| number % 10 != 0).map(|number| (Counted(number), number));
-    for (key, answer) in matched(&keys, answers) {
+    for (key, answer) in pair_with_results(&keys, answers) {
         assert_eq!(answer, (key.0 % 10 != 0).then_some(key.0));
     }
     let comparisons = COMPARISONS.get();
@@ -61,7 +61,7 @@ fn answer(partition: i32, offset: Option<i64>) -> CommittedOffset {
 }
 
 #[test]
-fn a_stable_answer_is_shown_and_new_keys_with_a_pending_transaction_are_requested_again() {
+fn a_stable_response_is_shown_and_new_keys_with_a_pending_transaction_are_requested_again() {
     let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
     let sources = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
     let clock = Clock::manual(1_000);
@@ -72,8 +72,8 @@ fn a_stable_answer_is_shown_and_new_keys_with_a_pending_transaction_are_requeste
     let shard = writer.new_shard(0);
     shard.reached(Revision(10));
 
-    let (mut range, mut room) = (Range::new(10, 0, crate::source::kafka::now()), usize::MAX);
-    let mut keep = |log_offset, partition, committed_offset| {
+    let (mut range, mut free_bytes) = (BlockedRange::new(10, 0, crate::source::kafka::now()), usize::MAX);
+    let mut add = |log_offset, partition, committed_offset| {
         let commit = Commit {
             committed_offset,
             committed_at: log_offset,
@@ -84,27 +84,27 @@ fn a_stable_answer_is_shown_and_new_keys_with_a_pending_transaction_are_requeste
         };
         let kind = EventKind::Commit { topic: "t", partition, commit };
         let event = Event { revision: Revision(log_offset), at: log_offset, group: "g", kind };
-        range.keep(&event, writer.names(), &mut room);
+        range.add(&event, writer.names(), &mut free_bytes);
     };
-    keep(10, 0, 5);
-    keep(11, 1, 6);
-    keep(12, 0, 7);
+    add(10, 0, 5);
+    add(11, 1, 6);
+    add(12, 0, 7);
     let key = |partition| -> Key { ("g".into(), "t".into(), partition) };
     let shown = |partition| {
         let row = shard.get("g", "t", partition).and_then(|found| found.entry)?.row;
         Some((row.committed_offset, row.committed_at))
     };
-    let mut ask = range.ask(0, &"g".into()).unwrap();
-    let told = vec![answer(0, Some(5)), answer(1, None)];
-    let (news, unstable) = take_answer(0, &ask, told, (&mut range, shard.shard()));
-    assert_eq!((news, unstable), (1, [key(1)].into()));
+    let mut request = range.next_request(0, &"g".into()).unwrap();
+    let response = vec![answer(0, Some(5)), answer(1, None)];
+    let (changes, unstable) = apply_response(0, &request, response, (&mut range, shard.shard()));
+    assert_eq!((changes, unstable), (1, [key(1)].into()));
     assert_eq!((shown(0), shown(1)), (Some((5, 10)), None), "the record of an aborted transaction does not count");
     // The consumer has not read a record with offset 9.
-    let told = vec![answer(0, Some(9)), answer(1, None)];
-    ask.fresh.clear();
-    assert_eq!(take_answer(1, &ask, told, (&mut range, shard.shard())), (0, BTreeSet::new()));
-    let told = vec![answer(0, Some(7)), answer(1, Some(6))];
-    ask.stable = false;
-    assert_eq!(take_answer(2, &ask, told, (&mut range, shard.shard())), (2, BTreeSet::new()));
+    let response = vec![answer(0, Some(9)), answer(1, None)];
+    request.new_keys.clear();
+    assert_eq!(apply_response(1, &request, response, (&mut range, shard.shard())), (0, BTreeSet::new()));
+    let response = vec![answer(0, Some(7)), answer(1, Some(6))];
+    request.require_stable = false;
+    assert_eq!(apply_response(2, &request, response, (&mut range, shard.shard())), (2, BTreeSet::new()));
     assert_eq!((shown(0), shown(1)), (Some((7, 12)), Some((6, 11))));
 }
