@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config,
     model::{Name, Revision, SourceKind},
-    source::kafka::{AskError, Committed, CommittedKey, Log},
+    source::kafka::{Committed, CommittedKey, Log, RequestError},
     store::{
         Store,
         audit::Finding,
@@ -69,7 +69,7 @@ async fn rounds(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), setti
         }
         if let Some(live) = log.live() {
             // Closing connections may block. Nothing depends on the result.
-            let _ = tokio::task::spawn_blocking(move || live.rest()).await;
+            let _ = tokio::task::spawn_blocking(move || live.disconnect()).await;
         }
     }
 }
@@ -135,7 +135,7 @@ async fn compare(
     }
     let (live, id) = (log.live()?, Name::clone(group));
     let reply = tokio::task::spawn_blocking(move || live.committed(&id)).await.ok()?;
-    let log_error = |error: &AskError| {
+    let log_error = |error: &RequestError| {
         tracing::debug!(cluster = &*cluster.name, group = &**group, %error, "cannot audit a group");
     };
     let reply = reply.inspect_err(log_error).ok()?;
@@ -193,7 +193,7 @@ fn differences(
         let has_changed = before.get(key).map(|entry| entry.row.revision) != ours.map(|entry| entry.row.revision);
         let is_same = match (ours, theirs) {
             (None, None) => true,
-            (Some(ours), Some(theirs)) => theirs.is(ours.row, ours.extras),
+            (Some(ours), Some(theirs)) => theirs.equals_row(ours.row, ours.extras),
             _ => false,
         };
         let key = (Name::clone(group), Name::from(key.0), key.1);

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     clock::Clock,
     model::{Revision, log_partition_for},
-    source::kafka::{LiveSource, LogEnds, Verdict, Verdicts},
+    source::kafka::{LiveSource, PartitionEnds, Verdict, Verdicts},
     store::{
         cut::Settings,
         event::{Event, EventKind},
@@ -27,11 +27,11 @@ struct Kafka {
 struct Fake(Arc<Kafka>);
 
 impl LiveSource for Fake {
-    fn committed(&self, _: &str) -> Result<Vec<CommittedKey>, AskError> {
-        if *self.0.refuses.lock() { Err(AskError::NoAnswer) } else { Ok(self.0.committed.lock().clone()) }
+    fn committed(&self, _: &str) -> Result<Vec<CommittedKey>, RequestError> {
+        if *self.0.refuses.lock() { Err(RequestError::UnexpectedResponse) } else { Ok(self.0.committed.lock().clone()) }
     }
 
-    fn log_ends(&self, log_partitions: &[i32], _: Duration) -> Result<LogEnds, AskError> {
+    fn log_ends(&self, log_partitions: &[i32], _: Duration) -> Result<PartitionEnds, RequestError> {
         Ok(log_partitions.iter().map(|number| (*number, Ok(*self.0.end.lock()))).collect())
     }
 }

@@ -17,7 +17,7 @@
 //! are replaced. The source never commits and never joins a group.
 
 mod admin;
-mod ask;
+mod live_source;
 mod client;
 mod coordinator;
 mod counters;
@@ -43,12 +43,12 @@ mod markers;
 mod threads;
 mod verdicts;
 
-pub use ask::AskError;
-pub(crate) use ask::{Committed, CommittedKey};
-#[cfg(test)]
-pub(crate) use ask::{LiveSource, LogEnds};
 pub use client::{CLIENT_DEFAULTS, check_property};
 pub use latest::Log;
+pub use live_source::RequestError;
+pub(crate) use live_source::{Committed, CommittedKey};
+#[cfg(test)]
+pub(crate) use live_source::{LiveSource, PartitionEnds};
 #[cfg(test)]
 pub(crate) use verdicts::{Verdict, Verdicts};
 

@@ -20,7 +20,7 @@ use rdkafka::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ask::AskError;
+use super::live_source::RequestError;
 use crate::{config, model::OFFSETS_TOPIC};
 
 /// Default properties of every client, which the operator may override. Comments give the reason where it is not
@@ -78,7 +78,7 @@ pub(super) trait Login: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Returns an error if the credentials cannot be given.
-    fn attach(&self, client: &Client) -> Result<(), AskError>;
+    fn attach(&self, client: &Client) -> Result<(), RequestError>;
 }
 
 /// Creates the clients of one source.
@@ -110,7 +110,7 @@ impl Connector {
     }
 
     /// Creates a client.
-    pub(super) fn connect(&self) -> Result<Client, AskError> {
+    pub(super) fn connect(&self) -> Result<Client, RequestError> {
         self.connect_with(&[])
     }
 
@@ -118,16 +118,16 @@ impl Connector {
     /// coordinator creates that topic. The client has a `group.id`, because librdkafka crashes without one if a broker
     /// answers NOT_COORDINATOR (`rd_kafka_handle_OffsetFetch` then notifies the client's own group). librdkafka finds
     /// the coordinator of this group, which writes nothing, and never joins the group.
-    pub(super) fn connect_with_group(&self) -> Result<Client, AskError> {
+    pub(super) fn connect_with_group(&self) -> Result<Client, RequestError> {
         self.connect_with(&[("group.id", "offsetd")])
     }
 
     /// Creates a client that reads uncommitted records.
-    pub(super) fn connect_uncommitted(&self) -> Result<Client, AskError> {
+    pub(super) fn connect_uncommitted(&self) -> Result<Client, RequestError> {
         self.connect_with(&[("isolation.level", "read_uncommitted")])
     }
 
-    fn connect_with(&self, more: &[(&str, &str)]) -> Result<Client, AskError> {
+    fn connect_with(&self, more: &[(&str, &str)]) -> Result<Client, RequestError> {
         let mut settings = ClientConfig::new();
         settings.set_log_level(RDKafkaLogLevel::Info);
         let operator = self.config.kafka.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -139,7 +139,7 @@ impl Connector {
         settings.set("bootstrap.servers", &self.config.bootstrap_servers);
         let events = Events { cluster: self.config.name.clone(), ..Events::default() };
         let consumer: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
-        let consumer = Arc::new(consumer.map_err(|error| AskError::Client { reason: error.to_string() })?);
+        let consumer = Arc::new(consumer.map_err(|error| RequestError::Client { reason: error.to_string() })?);
         let (ending, removed) = (self.ending.clone(), self.removed.clone());
         let client = Client { consumer, ending, removed, _login: self.login.clone() };
         if let Some(login) = &self.login {
@@ -201,15 +201,15 @@ impl Client {
 
     /// Returns the metadata of one topic, or of all topics. Requesting one does not create it, since
     /// allow.auto.create.topics is false; brokers before 0.11 ignore that.
-    pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, AskError> {
+    pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, RequestError> {
         self.fetch_metadata(topic, timeout).map_err(|error| {
             self.serve();
-            AskError::broker(self.context().last_error().unwrap_or_else(|| error.to_string()))
+            RequestError::broker(self.context().last_error().unwrap_or_else(|| error.to_string()))
         })
     }
 
     /// Refreshes the client's metadata of the log. Returns the number of log partitions.
-    pub(super) fn refresh_log_metadata(&self, timeout: Duration) -> Result<usize, AskError> {
+    pub(super) fn refresh_log_metadata(&self, timeout: Duration) -> Result<usize, RequestError> {
         let metadata = self.metadata(Some(OFFSETS_TOPIC), timeout)?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC && topic.error().is_none());
         Ok(topic.map_or(0, |topic| topic.partitions().len()))

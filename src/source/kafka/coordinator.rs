@@ -10,9 +10,9 @@ use std::{
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::{
-    ask::{AskError, CommittedKey},
     client::Connector,
     ffi::{Admin, CommittedOffset, NamedGroup, ReplyContent},
+    live_source::{CommittedKey, RequestError},
     now,
     rate_limit::RateLimit,
 };
@@ -33,7 +33,7 @@ pub(super) struct Coordinators<Q> {
     /// Requests without a response, by number. Numbers rise.
     pending: BTreeMap<usize, (Q, Instant)>,
     /// Requests that failed before a response arrived.
-    failed_requests: Vec<(usize, Q, AskError)>,
+    failed_requests: Vec<(usize, Q, RequestError)>,
     next_number: usize,
     /// Whether a coordinator failed. librdkafka would keep using it although another broker may be the coordinator now.
     failed: bool,
@@ -45,11 +45,11 @@ pub(super) enum Outcome {
     /// The response.
     Response(ReplyContent),
     /// The coordinator knows no such group: nothing is committed, or another broker is its coordinator now.
-    NoGroup(AskError),
+    NoGroup(RequestError),
     /// The client may not describe the group, or the group's id is invalid.
-    Refused(AskError),
+    Refused(RequestError),
     /// The request was not sent, timed out, or failed.
-    Failed(AskError),
+    Failed(RequestError),
 }
 
 impl<Q> Coordinators<Q> {
@@ -87,7 +87,7 @@ impl<Q> Coordinators<Q> {
             self.pending.insert(number, (purpose, now));
         } else {
             let reason = "librdkafka refuses the names in the request".to_owned();
-            self.failed_requests.push((number, purpose, AskError::Client { reason }));
+            self.failed_requests.push((number, purpose, RequestError::Client { reason }));
         }
     }
 
@@ -122,7 +122,7 @@ impl<Q> Coordinators<Q> {
 
     /// Requests the groups of all protocols, and waits for the response. Returns no groups before the first request to
     /// a coordinator was sent.
-    pub(super) fn all_groups(&self, timeout: Duration) -> Result<Vec<NamedGroup>, AskError> {
+    pub(super) fn all_groups(&self, timeout: Duration) -> Result<Vec<NamedGroup>, RequestError> {
         self.admin.as_ref().map_or(Ok(vec![]), |admin| admin.all_groups(timeout))
     }
 
@@ -139,7 +139,7 @@ impl<Q> Coordinators<Q> {
     /// Drops the connections. Requests without a response fail.
     pub(super) fn disconnect(&mut self) {
         (self.admin, self.failed) = (None, false);
-        let failed_requests = |(number, (purpose, _))| (number, purpose, AskError::Timeout { after: TIMEOUT });
+        let failed_requests = |(number, (purpose, _))| (number, purpose, RequestError::Timeout { after: TIMEOUT });
         self.failed_requests.extend(mem::take(&mut self.pending).into_iter().map(failed_requests));
     }
 
@@ -162,7 +162,7 @@ impl<Q> Coordinators<Q> {
 
 impl Coordinators<()> {
     /// Requests all committed offsets of a group, and waits for the response.
-    pub(super) fn committed(&mut self, group: &str) -> Result<Vec<CommittedKey>, AskError> {
+    pub(super) fn committed(&mut self, group: &str) -> Result<Vec<CommittedKey>, RequestError> {
         self.send((), 0, |admin, number, ()| admin.committed(number, group, None, false));
         let outcome = loop {
             if let Some((.., outcome)) = self.take(TICK) {
@@ -173,14 +173,14 @@ impl Coordinators<()> {
             Outcome::Response(ReplyContent::Committed(committed)) => {
                 let key = |key: CommittedOffset| match key.result {
                     Ok(committed) => committed.map(|committed| Ok((key.topic, key.partition, committed))),
-                    Err(error) => Some(Err(AskError::broker(error))),
+                    Err(error) => Some(Err(RequestError::broker(error))),
                 };
                 return committed.into_iter().filter_map(key).collect();
             }
-            Outcome::Response(_) => AskError::NoAnswer,
+            Outcome::Response(_) => RequestError::UnexpectedResponse,
             Outcome::NoGroup(error) | Outcome::Refused(error) | Outcome::Failed(error) => error,
         };
-        // The client would look for the coordinator again, which creates `__consumer_offsets` if it was deleted.
+        // The client would search for the coordinator again, which creates `__consumer_offsets` if it was deleted.
         self.disconnect();
         Err(error)
     }

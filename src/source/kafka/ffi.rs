@@ -21,7 +21,7 @@ use std::{
 use rdkafka::{bindings as sys, consumer::Consumer as _, types::RDKafkaRespErr};
 
 use super::client::Client;
-use crate::source::kafka::ask::AskError;
+use crate::source::kafka::live_source::RequestError;
 
 mod admin;
 mod operations;
@@ -128,8 +128,8 @@ impl Fetcher {
     ///
     /// # Errors
     /// Returns an error if librdkafka rejects the topic name.
-    pub(super) fn new(client: &Client, topic: &str, batch: usize) -> Result<Self, AskError> {
-        let refused = || AskError::Client { reason: format!("librdkafka refuses the topic {topic:?}") };
+    pub(super) fn new(client: &Client, topic: &str, batch: usize) -> Result<Self, RequestError> {
+        let refused = || RequestError::Client { reason: format!("librdkafka refuses the topic {topic:?}") };
         let name = CString::new(topic).map_err(|_| refused())?;
         // SAFETY: the handle is live; a null configuration means the client's defaults.
         let pointer = unsafe { sys::rd_kafka_topic_new(handle(client), name.as_ptr(), std::ptr::null_mut()) };
@@ -142,19 +142,19 @@ impl Fetcher {
     }
 
     /// Starts reading a partition at its first offset.
-    pub(super) fn start(&mut self, partition: i32) -> Result<(), AskError> {
+    pub(super) fn start(&mut self, partition: i32) -> Result<(), RequestError> {
         self.start_at(partition, i64::from(sys::RD_KAFKA_OFFSET_BEGINNING))
     }
 
     /// Starts reading a partition at an offset.
-    pub(super) fn start_at(&mut self, partition: i32, offset: i64) -> Result<(), AskError> {
+    pub(super) fn start_at(&mut self, partition: i32, offset: i64) -> Result<(), RequestError> {
         // SAFETY: topic and queue are live and of one client.
         let result = unsafe {
             sys::rd_kafka_consume_start_queue(self.topic.as_ptr(), partition, offset, self.queue.pointer.as_ptr())
         };
         if result == -1 {
             // SAFETY: reads a thread-local.
-            return Err(AskError::broker(describe(unsafe { sys::rd_kafka_last_error() })));
+            return Err(RequestError::broker(describe(unsafe { sys::rd_kafka_last_error() })));
         }
         self.started.push(partition);
         Ok(())

@@ -249,14 +249,14 @@ impl HomePoller {
 
     /// Handles the responses that have arrived.
     fn take_responses(&mut self, now: Instant) {
-        while let Some((_, (class, copy), answer)) = self.coordinators.take(Duration::ZERO) {
-            let verdict = self.evaluate(&answer, &copy);
+        while let Some((_, (class, copy), outcome)) = self.coordinators.take(Duration::ZERO) {
+            let verdict = self.evaluate(&outcome, &copy);
             let Some(round) = self.rounds.get_mut(&class) else { continue };
             round.in_flight = round.in_flight.saturating_sub(1);
             match verdict {
                 Some(Verdict::Current) => round.copy_matches += 1,
                 Some(Verdict::Outdated) => round.home_matches += 1,
-                None => round.refused |= matches!(answer, Outcome::Refused(_)),
+                None => round.refused |= matches!(outcome, Outcome::Refused(_)),
             }
             if round.in_flight == 0 {
                 let verdict = round.verdict();
@@ -294,9 +294,9 @@ impl HomePoller {
     }
 
     /// Returns the verdict of a response about a copy. An error gives no verdict.
-    fn evaluate(&self, answer: &Outcome, copy: &Copy) -> Option<Verdict> {
-        let answer = match answer {
-            Outcome::Response(ReplyContent::Committed(answer)) => answer.as_slice(),
+    fn evaluate(&self, outcome: &Outcome, copy: &Copy) -> Option<Verdict> {
+        let response = match outcome {
+            Outcome::Response(ReplyContent::Committed(response)) => response.as_slice(),
             Outcome::NoGroup(_) => &[],
             Outcome::Refused(_) | Outcome::Response(_) => return None,
             Outcome::Failed(error) => {
@@ -312,7 +312,7 @@ impl HomePoller {
         let shards = self.source.pin_shards();
         let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_of(java_hash(&copy.0), count));
         let home = home.and_then(|home| group_in(&shards, home, &copy.0));
-        compare(answer, group_in(&shards, copy.1, &copy.0), home)
+        compare(response, group_in(&shards, copy.1, &copy.0), home)
     }
 }
 
@@ -358,12 +358,12 @@ fn samples(source: &Source, copies: &[Copy], round: usize) -> Vec<Copy> {
 /// Compares a response with the copy and with the copy at the group's home. Returns the one that it matches better, or
 /// `None` if both match equally well.
 fn compare(
-    answer: &[CommittedOffset],
+    response: &[CommittedOffset],
     copy: Option<&Arc<GroupView>>,
     home: Option<&Arc<GroupView>>,
 ) -> Option<Verdict> {
     let mut returned = HashMap::new();
-    for key in answer {
+    for key in response {
         if let Ok(Some(committed)) = &key.result {
             returned.insert((key.topic.as_str(), key.partition), committed.offset);
         }

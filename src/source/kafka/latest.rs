@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 
 use super::{
     admin,
-    ask::{AskError, LiveSource},
     counters::Counters,
+    live_source::{LiveSource, RequestError},
     requests::{LatestRequests, Reached},
     verdicts::LogHomes,
 };
@@ -104,7 +104,7 @@ impl Log {
         self.kind_and_latest(kind).1
     }
 
-    /// Sets the client that answers requests for the current state of the log.
+    /// Sets the client that requests the current state of the log.
     pub(crate) fn set_live(&self, live: Arc<dyn LiveSource>) {
         *self.live.write() = Some(live);
     }
@@ -116,7 +116,7 @@ impl Log {
         drop(live);
     }
 
-    /// Returns the client that answers requests for the current state of the log, or `None` before it is connected.
+    /// Returns the client that requests the current state of the log, or `None` before it is connected.
     pub(crate) fn live(&self) -> Option<Arc<dyn LiveSource>> {
         self.live.read().clone()
     }
@@ -132,7 +132,7 @@ impl Log {
         if !health.reachable {
             let reason = health.faults.get(&Fault::Unreachable).cloned();
             let reason = reason.unwrap_or_else(|| "no broker answers".to_owned());
-            return Err(AskError::Unreachable { cluster: Name::clone(&cluster.name), reason }.into());
+            return Err(RequestError::Unreachable { cluster: Name::clone(&cluster.name), reason }.into());
         }
         let (count, reached, ()) = tokio::try_join!(
             async { Ok(self.current_log_partitions(&cluster).await?) },
@@ -147,7 +147,7 @@ impl Log {
         cluster.set_health(|health| health.shards = health.shards.max(Some(count)));
         let mut changes = cluster.watch_health();
         while !is_read(count) {
-            changes.changed().await.map_err(|_| AskError::NotConnected { cluster: Name::clone(&cluster.name) })?;
+            changes.changed().await.map_err(|_| RequestError::NotConnected { cluster: Name::clone(&cluster.name) })?;
         }
         let reached = self.wait_for_shards(&cluster, &cluster.own.shards(), scope).await?;
         self.homes.refresh().await;

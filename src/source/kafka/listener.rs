@@ -27,7 +27,7 @@ use crate::{
     clock::{Ticks, ticks},
     model::{OFFSETS_TOPIC, Revision, Uuid},
     source::kafka::Log,
-    source::kafka::ask::AskError,
+    source::kafka::live_source::RequestError,
     store::{
         cluster::Cluster,
         ends::DELETED_AFTER,
@@ -101,7 +101,7 @@ impl Listener {
         connector: Connector,
         identity: Arc<Identity>,
         shards: ExistingShards,
-    ) -> Result<Self, AskError> {
+    ) -> Result<Self, RequestError> {
         let client = connector.connect()?;
         let (cluster, source) = (Arc::clone(writer.cluster()), Arc::clone(writer.source()));
         let last_check = writer.clock().ticks();
@@ -157,7 +157,7 @@ impl Listener {
 
     /// Starts new partitions and partitions with a truncated or replaced log. The inner error comes from the cluster;
     /// the caller retries then.
-    fn start_new_partitions(&mut self, stop: &CancellationToken) -> Result<Result<(), AskError>, TaskFault> {
+    fn start_new_partitions(&mut self, stop: &CancellationToken) -> Result<Result<(), RequestError>, TaskFault> {
         if self.renew_clients && !self.poll_threads.is_empty() {
             self.end_poll_threads()?;
             self.client = self.connector.connect()?;
@@ -178,7 +178,7 @@ impl Listener {
     }
 
     /// Starts the partitions from `self.started` up to `count`.
-    fn start(&mut self, count: i32) -> Result<(), AskError> {
+    fn start(&mut self, count: i32) -> Result<(), RequestError> {
         let partitions: Vec<i32> = (self.started..count).collect();
         self.refresh_metadata()?;
         let (loads, error) = self.capture(&partitions)?;
@@ -203,7 +203,7 @@ impl Listener {
 
     /// Refreshes the metadata of all clients, so that they know the new partitions. Otherwise librdkafka would learn of
     /// them after more than a minute, and report until then that a new partition does not exist.
-    fn refresh_metadata(&self) -> Result<(), AskError> {
+    fn refresh_metadata(&self) -> Result<(), RequestError> {
         for client in std::iter::once(&self.client).chain(self.poll_threads.iter().map(|reader| &reader.client)) {
             client.refresh_log_metadata(TIMEOUT)?;
         }
@@ -212,7 +212,7 @@ impl Listener {
 
     /// Requests the start and the end of partitions once, and makes an empty shard for each partition with a result.
     /// The returned error, if any, concerns one of the other partitions.
-    fn capture(&self, partitions: &[i32]) -> Result<(Vec<Load>, Option<AskError>), AskError> {
+    fn capture(&self, partitions: &[i32]) -> Result<(Vec<Load>, Option<RequestError>), RequestError> {
         let requested_at = self.writer.clock().ticks();
         let first = log_ends(&self.client, Spec::Earliest, partitions, TIMEOUT)?;
         let last = log_ends(&self.client, Spec::LatestCommitted, partitions, TIMEOUT)?;
@@ -365,7 +365,7 @@ impl Listener {
 
     /// Loads partitions with a truncated or replaced log into new shards. The poll threads publish each new shard once
     /// it is loaded.
-    fn reload(&mut self) -> Result<(), AskError> {
+    fn reload(&mut self) -> Result<(), RequestError> {
         let replaced = std::mem::take(&mut *self.replaced.lock());
         for partition in replaced {
             self.mark_replaced(partition);

@@ -11,7 +11,7 @@ use super::{
     ffi::{Admin, ListedOffset, ReplyContent, Spec},
     now,
 };
-use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds};
+use crate::source::kafka::live_source::{CommittedKey, LiveSource, PartitionEnds, RequestError};
 
 /// Time beyond the timeout of a request during which its response or error is still awaited.
 const GRACE: Duration = Duration::from_secs(1);
@@ -35,19 +35,19 @@ impl LiveClient {
 }
 
 impl LiveSource for LiveClient {
-    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<LogEnds, AskError> {
+    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<PartitionEnds, RequestError> {
         log_ends(&self.client, Spec::Latest, log_partitions, timeout)
     }
 
-    fn log_partitions(&self, timeout: Duration) -> Result<Option<i32>, AskError> {
+    fn log_partitions(&self, timeout: Duration) -> Result<Option<i32>, RequestError> {
         self.client.refresh_log_metadata(timeout).map(|count| i32::try_from(count).ok())
     }
 
-    fn committed(&self, group: &str) -> Result<Vec<CommittedKey>, AskError> {
+    fn committed(&self, group: &str) -> Result<Vec<CommittedKey>, RequestError> {
         self.coordinators.lock().committed(group)
     }
 
-    fn rest(&self) {
+    fn disconnect(&self) {
         // A connected client would search for its coordinator again, which creates `__consumer_offsets` if it was
         // deleted.
         self.coordinators.lock().disconnect();
@@ -61,13 +61,13 @@ pub(super) fn log_ends(
     spec: Spec,
     log_partitions: &[i32],
     timeout: Duration,
-) -> Result<LogEnds, AskError> {
+) -> Result<PartitionEnds, RequestError> {
     let deadline = now() + timeout;
     loop {
         let listed = list_offsets(client, spec, log_partitions, deadline.duration_since(now()))?;
         let is_leader_change = |of: &ListedOffset| of.result.is_err_and(is_leader_change);
         if !listed.iter().any(is_leader_change) || now() + LEADER_RETRY >= deadline {
-            let end = |of: ListedOffset| (of.partition, of.result.map(|(end, _)| end).map_err(AskError::broker));
+            let end = |of: ListedOffset| (of.partition, of.result.map(|(end, _)| end).map_err(RequestError::broker));
             return Ok(listed.into_iter().map(end).collect());
         }
         thread::sleep(LEADER_RETRY);
@@ -85,7 +85,7 @@ fn list_offsets(
     spec: Spec,
     log_partitions: &[i32],
     timeout: Duration,
-) -> Result<Vec<ListedOffset>, AskError> {
+) -> Result<Vec<ListedOffset>, RequestError> {
     let admin = Admin::new(client);
     let partitions: Vec<(&CStr, i32)> = log_partitions.iter().map(|number| (c"__consumer_offsets", *number)).collect();
     admin.list_offsets(0, spec, &partitions, timeout);
@@ -93,9 +93,9 @@ fn list_offsets(
     loop {
         match admin.poll(TICK).map(|reply| reply.content) {
             Some(Ok(ReplyContent::Offsets(listed))) => return Ok(listed),
-            Some(Ok(_)) => return Err(AskError::NoAnswer),
+            Some(Ok(_)) => return Err(RequestError::UnexpectedResponse),
             Some(Err(error)) => return Err(error),
-            None if now() > deadline => return Err(AskError::Timeout { after: timeout }),
+            None if now() > deadline => return Err(RequestError::Timeout { after: timeout }),
             None => {}
         }
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config,
     model::{Millis, OFFSETS_TOPIC, log_partition_for},
-    source::kafka::ask::{AskError, LogEnds},
+    source::kafka::live_source::{PartitionEnds, RequestError},
 };
 
 /// Timeout of each request.
@@ -64,7 +64,7 @@ pub fn read(
     cluster: &config::Cluster,
     scope: LogScope<'_>,
     mut each: impl FnMut(&mut dyn Iterator<Item = LogRecord<'_>>) -> ControlFlow<()>,
-) -> Result<(), AskError> {
+) -> Result<(), RequestError> {
     let client = oauth::connector(cluster, CancellationToken::new()).connect()?;
     let partitions = partitions(&client, scope.group)?;
     let mut open = ranges(&client, &partitions)?;
@@ -96,14 +96,16 @@ pub fn read(
         }
         if empty_fetches >= MAX_EMPTY_FETCHES && !scope.follow {
             let reason = client.context().last_error();
-            return Err(AskError::broker(reason.as_deref().unwrap_or("the cluster returned no more records for 30 s")));
+            return Err(RequestError::broker(
+                reason.as_deref().unwrap_or("the cluster returned no more records for 30 s"),
+            ));
         }
     }
     Ok(())
 }
 
-fn failed(message: &Message, reason: impl Display) -> AskError {
-    AskError::broker(reason).in_log_partition(message.partition())
+fn failed(message: &Message, reason: impl Display) -> RequestError {
+    RequestError::broker(reason).in_log_partition(message.partition())
 }
 
 /// Converts a message to a record. Returns `None` for other events and for records beyond the end to read to.
@@ -120,13 +122,13 @@ fn to_record<'m>(message: &'m Message, open: &BTreeMap<i32, (i64, i64)>, follow:
 }
 
 /// Returns the numbers of the log partitions to read.
-fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, AskError> {
+fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, RequestError> {
     // Request the metadata of all topics, because a request for one topic by name may create it.
     let metadata = client.metadata(None, TIMEOUT)?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC);
     let count = topic.map_or(0, |topic| topic.partitions().len());
     let count = i32::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| {
-        AskError::broker(format_args!(
+        RequestError::broker(format_args!(
             "topic {OFFSETS_TOPIC} not found: no group has committed yet, or the user may not describe the topic"
         ))
     })?;
@@ -137,12 +139,12 @@ fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, AskError
 }
 
 /// Returns the first offset and the current end of each log partition.
-fn ranges(client: &Client, partitions: &[i32]) -> Result<BTreeMap<i32, (i64, i64)>, AskError> {
+fn ranges(client: &Client, partitions: &[i32]) -> Result<BTreeMap<i32, (i64, i64)>, RequestError> {
     let first = log_ends(client, Spec::Earliest, partitions, TIMEOUT)?;
     let last = log_ends(client, Spec::LatestCommitted, partitions, TIMEOUT)?;
     let range = |partition: &i32| {
-        let of = |ends: &LogEnds| {
-            let end = ends.get(partition).cloned().unwrap_or(Err(AskError::NoAnswer));
+        let of = |ends: &PartitionEnds| {
+            let end = ends.get(partition).cloned().unwrap_or(Err(RequestError::UnexpectedResponse));
             end.map_err(|error| error.in_log_partition(*partition))
         };
         Ok((*partition, (of(&first)?, of(&last)?)))

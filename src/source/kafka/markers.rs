@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::Ticks,
     model::Name,
-    source::kafka::ask::AskError,
+    source::kafka::live_source::RequestError,
     store::{
         cluster::Cluster,
         trailing::{Gap, LONGEST_GAP},
@@ -107,7 +107,7 @@ impl MarkerReader {
         }
     }
 
-    fn client(&mut self) -> Result<Client, AskError> {
+    fn client(&mut self) -> Result<Client, RequestError> {
         match &self.client {
             Some(client) => Ok(client.clone()),
             None => Ok(self.client.insert(self.connector.connect()?).clone()),
@@ -188,7 +188,7 @@ impl MarkerReader {
 }
 
 /// Returns whether there is no committed record between an offset and the log end.
-fn probe(client: &Client, topic: &str, partition: i32, from: i64, end: i64) -> Result<bool, AskError> {
+fn probe(client: &Client, topic: &str, partition: i32, from: i64, end: i64) -> Result<bool, RequestError> {
     let mut fetcher = Fetcher::new(client, topic, 16)?;
     fetcher.start_at(partition, from)?;
     let until = now() + TIMEOUT;
@@ -199,11 +199,11 @@ fn probe(client: &Client, topic: &str, partition: i32, from: i64, end: i64) -> R
             Content::Record { .. } => Ok(false),
             // An end before the log end is the start of an open transaction.
             Content::End => Ok(first.offset() >= end),
-            Content::Reset => Err(AskError::broker(format_args!("offset {from} is not in the log"))),
-            Content::Failure(error) => Err(AskError::broker(describe(error))),
+            Content::Reset => Err(RequestError::broker(format_args!("offset {from} is not in the log"))),
+            Content::Failure(error) => Err(RequestError::broker(describe(error))),
         };
     }
-    Err(AskError::Timeout { after: TIMEOUT })
+    Err(RequestError::Timeout { after: TIMEOUT })
 }
 
 #[cfg(test)]

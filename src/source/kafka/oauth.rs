@@ -31,7 +31,7 @@ use super::{
     client::{Client, Connector, Login, WeakClient},
     ffi::{Bearer, set_token, set_token_failure},
 };
-use crate::{clock::Clock, config, source::kafka::AskError};
+use crate::{clock::Clock, config, source::kafka::RequestError};
 use error::TokenError;
 use method::Method;
 use token::Token;
@@ -72,12 +72,12 @@ impl Tokens {
         Self { config, shared: Arc::default(), stop: ending.child_token(), started: OnceLock::new() }
     }
 
-    fn start(&self) -> Result<(), AskError> {
+    fn start(&self) -> Result<(), RequestError> {
         if self.started.set(()).is_err() {
             return Ok(());
         }
         let (config, shared, stop) = (self.config.clone(), Arc::clone(&self.shared), self.stop.clone());
-        let failed = |error: std::io::Error| AskError::Client { reason: format!("cannot start a thread: {error}") };
+        let failed = |error: std::io::Error| RequestError::Client { reason: format!("cannot start a thread: {error}") };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let run = move || {
             let _exit_report = ExitReport { cluster: &config.name, shared: &shared, stop: &stop };
@@ -104,7 +104,7 @@ impl Drop for ExitReport<'_> {
 }
 
 impl Login for Tokens {
-    fn attach(&self, client: &Client) -> Result<(), AskError> {
+    fn attach(&self, client: &Client) -> Result<(), RequestError> {
         self.start()?;
         let mut state = self.shared.0.lock();
         state.clients.retain(WeakClient::is_alive);

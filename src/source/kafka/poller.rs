@@ -31,7 +31,7 @@ use crate::{
     clock::Ticks,
     config,
     model::Millis,
-    source::kafka::ask::AskError,
+    source::kafka::live_source::RequestError,
     store::{
         cluster::{Cluster, Fault},
         ends::{EndError, OffsetAnswer, OffsetSpec},
@@ -156,7 +156,7 @@ impl Poller {
         settings: config::Lag,
         connector: &Connector,
         identity: Arc<Identity>,
-    ) -> Result<Self, AskError> {
+    ) -> Result<Self, RequestError> {
         let client = connector.connect()?;
         let cluster = Arc::clone(writer.cluster());
         let now = now();

@@ -6,11 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Log, admin,
-    ask::AskError,
     client::Connector,
     homes,
     identity::Identity,
     listener::{ExistingShards, Listener},
+    live_source::RequestError,
     overlay::Overlay,
     requests::Inbox,
     threads::TaskFault,
@@ -49,7 +49,7 @@ impl OffsetReader {
         identity: &Arc<Identity>,
         known: ExistingShards,
         requests: Inbox,
-    ) -> Result<Self, AskError> {
+    ) -> Result<Self, RequestError> {
         match writer.source().kind() {
             SourceKind::Table => {
                 let settings = writer.cluster().config.admin.clone();

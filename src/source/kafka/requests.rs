@@ -118,15 +118,15 @@ impl<K: Ord> Waiters<K> {
 
     /// Handles the result of request `number` about `keys`. Sends a success to readers that wait for no other key, and
     /// an error to all readers that wait for one of the keys.
-    pub(super) fn resolve(&mut self, number: usize, keys: &[K], answer: &Reached) {
+    pub(super) fn resolve(&mut self, number: usize, keys: &[K], result: &Reached) {
         let is_resolved = |waiting: &mut Waiting<K>| {
             let is_new = waiting.from <= number;
             let found = keys.iter().filter(|key| is_new && waiting.missing.remove(*key)).count();
-            waiting.missing.is_empty() || (found > 0 && answer.is_err())
+            waiting.missing.is_empty() || (found > 0 && result.is_err())
         };
         for waiting in self.0.extract_if(.., is_resolved) {
             // Fails only if the reader has stopped waiting.
-            let _ = waiting.reply.send(answer.clone());
+            let _ = waiting.reply.send(result.clone());
         }
     }
 

@@ -27,7 +27,7 @@ use crate::{
     model::{Name, SourceKind},
     source::{
         Source,
-        kafka::{Log, ask::AskError},
+        kafka::{Log, live_source::RequestError},
     },
     store::{cluster::Fault, latest::LatestOffsets, writer::SourceWriter},
 };
@@ -142,8 +142,9 @@ impl ClusterTasks {
         stop: &CancellationToken,
     ) -> Result<Self, TaskError> {
         let cluster = writer.cluster();
-        let failed =
-            |task| move |error: AskError| TaskError { cluster: Name::clone(&cluster.name), task, cause: error.into() };
+        let failed = |task| {
+            move |error: RequestError| TaskError { cluster: Name::clone(&cluster.name), task, cause: error.into() }
+        };
         let (identity, connector) =
             (Arc::new(Identity::new(stop.child_token())), oauth::connector(&cluster.config, settings.ending.clone()));
         let connector = connector.until_removed(stop.clone());

@@ -4,14 +4,14 @@ use std::{any::Any, io, thread};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::source::kafka::ask::AskError;
+use crate::source::kafka::live_source::RequestError;
 
 /// Why a task of a source ended.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskFault {
     /// A client could not be created.
     #[error(transparent)]
-    Client(#[from] AskError),
+    Client(#[from] RequestError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),

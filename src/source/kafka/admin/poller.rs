@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        ask::AskError,
         client::Connector,
         coordinator::{Coordinators, Outcome, TIMEOUT},
         ffi::{CommittedOffset, NamedGroup, ReplyContent},
+        live_source::RequestError,
         now,
         requests::{CAPACITY, Inbox, Reached, Waiters},
     },
@@ -241,7 +241,7 @@ impl AdminPoller {
     }
 
     /// Handles a request without a response.
-    fn failed(&mut self, request: AdminRequest, error: &AskError) {
+    fn failed(&mut self, request: AdminRequest, error: &RequestError) {
         let now = now();
         match request {
             AdminRequest::Groups => {
@@ -294,7 +294,7 @@ impl AdminPoller {
                 (request, Outcome::NoGroup(error) | Outcome::Refused(error) | Outcome::Failed(error)) => {
                     self.failed(request, &error);
                 }
-                (request, Outcome::Response(_)) => self.failed(request, &AskError::NoAnswer),
+                (request, Outcome::Response(_)) => self.failed(request, &RequestError::UnexpectedResponse),
             }
         }
     }
@@ -336,7 +336,7 @@ impl AdminPoller {
     }
 
     /// Handles the denial of a request. The data of a group that the user may no longer describe stays visible.
-    fn take_refusal(&mut self, request: OffsetsRequest, error: &AskError) {
+    fn take_refusal(&mut self, request: OffsetsRequest, error: &RequestError) {
         let (group, is_known) = (Name::clone(&request.group), !request.is_listed || self.offsets.has(&request.group));
         if request.is_listed {
             self.failed(AdminRequest::Committed(request), error);
@@ -367,8 +367,8 @@ impl AdminPoller {
     }
 
     /// Sends the result of request `number` to the readers that wait for a group.
-    fn resolve_readers(&mut self, group: &Name, number: usize, answer: Reached) {
-        self.waiting.resolve(number, std::slice::from_ref(group), &answer);
+    fn resolve_readers(&mut self, group: &Name, number: usize, result: Reached) {
+        self.waiting.resolve(number, std::slice::from_ref(group), &result);
     }
 }
 

@@ -121,9 +121,9 @@ impl AdminWriter {
     }
 
     /// Applies the committed offsets in a response: all offsets of a group, or only the requested ones (`by_name`).
-    pub(super) fn offsets(&self, group: &Name, answer: &[CommittedOffset], by_name: bool) -> AppliedOffsets {
+    pub(super) fn offsets(&self, group: &Name, response: &[CommittedOffset], by_name: bool) -> AppliedOffsets {
         let mut round = ListingRound::of_group(&self.source_writer, &self.shard, group, self.is_loaded);
-        for CommittedOffset { topic, partition, result } in answer {
+        for CommittedOffset { topic, partition, result } in response {
             let partition = *partition;
             match result {
                 Ok(Some(committed)) => {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config,
     model::{Millis, OFFSETS_TOPIC},
-    source::kafka::AskError,
+    source::kafka::RequestError,
 };
 
 /// librdkafka's logical offset of the last record before the end (OFFSET_TAIL of 1).
@@ -100,7 +100,7 @@ fn report_invisible(report: &mut Report, cluster: &config::Cluster, error: RDKaf
 }
 
 /// Reads the last record of each partition.
-fn read(client: &Client, partitions: &[i32]) -> Result<LogSample, AskError> {
+fn read(client: &Client, partitions: &[i32]) -> Result<LogSample, RequestError> {
     let mut fetcher = Fetcher::new(client, OFFSETS_TOPIC, BATCH)?;
     for partition in partitions {
         fetcher.start_at(*partition, LAST_RECORD)?;

@@ -9,7 +9,7 @@ use super::{
     network::reach_broker,
     report::{Check, Report},
 };
-use crate::{config, source::kafka::AskError};
+use crate::{config, source::kafka::RequestError};
 
 /// Maximum number of advertised brokers that are checked.
 const BROKERS: usize = 20;
@@ -96,7 +96,7 @@ const REMEDIES: [(&str, &str); 6] = [
 const DEFAULT_REMEDY: &str =
     "set security.protocol to that of the listener: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL";
 
-fn remedy(error: &AskError) -> &'static str {
+fn remedy(error: &RequestError) -> &'static str {
     let text = error.to_string();
     let found = REMEDIES.iter().find(|(part, _)| text.contains(part));
     found.map_or(DEFAULT_REMEDY, |(_, remedy)| remedy)

@@ -10,7 +10,7 @@ use std::{
 use rdkafka::bindings as sys;
 
 use super::{
-    super::{ask::AskError, client::Client},
+    super::{client::Client, live_source::RequestError},
     NamedGroup, Queue, describe,
     event::{Event, Reply, array},
     handle, millis, text,
@@ -110,14 +110,14 @@ impl Admin {
 
     /// Returns the groups of all protocols, unlike [`Admin::list_groups`]. librdkafka requests from each broker its
     /// groups, and then describes all of them in one request (ListGroups and DescribeGroups, version 0). Blocks.
-    pub(in super::super) fn all_groups(&self, timeout: Duration) -> Result<Vec<NamedGroup>, AskError> {
+    pub(in super::super) fn all_groups(&self, timeout: Duration) -> Result<Vec<NamedGroup>, RequestError> {
         let mut list = std::ptr::null();
         // SAFETY: the handle is live. The call writes the list, which we must destroy even if only some brokers
         // replied.
         unsafe {
             let client = handle(&self.queue.client);
             let error = sys::rd_kafka_list_groups(client, std::ptr::null(), &raw mut list, millis(timeout));
-            let Some(listed) = list.as_ref() else { return Err(AskError::broker(describe(error))) };
+            let Some(listed) = list.as_ref() else { return Err(RequestError::broker(describe(error))) };
             let count = usize::try_from(listed.group_cnt).unwrap_or(0);
             let group = |group: &sys::rd_kafka_group_info| NamedGroup {
                 id: text(group.group),

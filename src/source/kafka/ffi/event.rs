@@ -5,13 +5,13 @@ use std::ptr::NonNull;
 use rdkafka::{bindings as sys, error::RDKafkaErrorCode, types::RDKafkaRespErr};
 
 use super::text;
-use crate::source::kafka::ask::{AskError, Committed};
+use crate::source::kafka::live_source::{Committed, RequestError};
 
 /// A reply to a request of an `Admin`.
 #[derive(Debug)]
 pub(in super::super) struct Reply {
     pub(in super::super) number: usize,
-    pub(in super::super) content: Result<ReplyContent, AskError>,
+    pub(in super::super) content: Result<ReplyContent, RequestError>,
     /// The error code of a failed request.
     pub(in super::super) code: RDKafkaErrorCode,
 }
@@ -89,12 +89,12 @@ pub(in super::super) struct CommittedOffset {
 pub(super) struct Event(pub(super) NonNull<sys::rd_kafka_event_t>);
 
 impl Event {
-    pub(super) fn content(&self) -> Result<ReplyContent, AskError> {
+    pub(super) fn content(&self) -> Result<ReplyContent, RequestError> {
         let event = self.0.as_ptr();
         // SAFETY: the event is live; results are read only from events of their type.
         unsafe {
             if sys::rd_kafka_event_error(event) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(AskError::broker(text(sys::rd_kafka_event_error_string(event))));
+                return Err(RequestError::broker(text(sys::rd_kafka_event_error_string(event))));
             }
             match sys::rd_kafka_event_type(event) {
                 sys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => Ok(ReplyContent::Offsets(self.offsets())),
@@ -102,7 +102,7 @@ impl Event {
                 sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => self.committed().map(ReplyContent::Committed),
                 sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT => Ok(ReplyContent::Groups(self.groups())),
                 sys::RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT => Ok(ReplyContent::Described(self.described())),
-                _ => Err(AskError::NoAnswer),
+                _ => Err(RequestError::UnexpectedResponse),
             }
         }
     }
@@ -133,16 +133,16 @@ impl Event {
     }
 
     /// Must be called on events of type LISTCONSUMERGROUPOFFSETS_RESULT only.
-    unsafe fn committed(&self) -> Result<Vec<CommittedOffset>, AskError> {
+    unsafe fn committed(&self) -> Result<Vec<CommittedOffset>, RequestError> {
         let mut count = 0;
         // SAFETY: the result, its groups and their partitions live as long as the event; the call writes the count.
         unsafe {
             let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(self.0.as_ptr());
             let groups = array(sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count), count);
-            let group = *groups.first().ok_or(AskError::NoAnswer)?;
+            let group = *groups.first().ok_or(RequestError::UnexpectedResponse)?;
             let error = sys::rd_kafka_group_result_error(group);
             if !error.is_null() {
-                return Err(AskError::broker(text(sys::rd_kafka_error_string(error))));
+                return Err(RequestError::broker(text(sys::rd_kafka_error_string(error))));
             }
             let list = sys::rd_kafka_group_result_partitions(group);
             if list.is_null() {

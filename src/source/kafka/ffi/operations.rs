@@ -11,13 +11,13 @@ use super::{
     event::{Event, array},
     handle, millis, text,
 };
-use crate::source::kafka::AskError;
+use crate::source::kafka::RequestError;
 
 /// Returns whether the user may describe the cluster. Blocks, and handles neither logs nor errors meanwhile.
 ///
 /// # Errors
 /// Returns an error if there is no reply in time.
-pub(in super::super) fn may_describe_cluster(client: &Client, timeout: Duration) -> Result<bool, AskError> {
+pub(in super::super) fn may_describe_cluster(client: &Client, timeout: Duration) -> Result<bool, RequestError> {
     let queue = Queue::new(client);
     let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
     options.set(0, timeout);
@@ -30,14 +30,14 @@ pub(in super::super) fn may_describe_cluster(client: &Client, timeout: Duration)
         }
         sys::rd_kafka_DescribeCluster(handle(client), options.0.as_ptr(), queue.pointer.as_ptr());
         let event = sys::rd_kafka_queue_poll(queue.pointer.as_ptr(), millis(timeout));
-        let event = Event(NonNull::new(event).ok_or(AskError::NoAnswer)?);
+        let event = Event(NonNull::new(event).ok_or(RequestError::UnexpectedResponse)?);
         let pointer = event.0.as_ptr();
         if sys::rd_kafka_event_error(pointer) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(AskError::broker(text(sys::rd_kafka_event_error_string(pointer))));
+            return Err(RequestError::broker(text(sys::rd_kafka_event_error_string(pointer))));
         }
         let result = sys::rd_kafka_event_DescribeCluster_result(pointer);
         if result.is_null() {
-            return Err(AskError::NoAnswer);
+            return Err(RequestError::UnexpectedResponse);
         }
         let mut count = 0;
         let operations = sys::rd_kafka_DescribeCluster_result_authorized_operations(result, &raw mut count);

@@ -5,7 +5,7 @@ use std::ffi::{CString, c_char};
 use rdkafka::{bindings as sys, types::RDKafkaRespErr};
 
 use super::{super::client::Client, handle, text};
-use crate::{model::Millis, source::kafka::AskError};
+use crate::{model::Millis, source::kafka::RequestError};
 
 /// A token in the form that librdkafka requires.
 #[derive(Clone, Copy)]
@@ -23,9 +23,9 @@ pub(in super::super) struct Bearer<'a> {
 ///
 /// # Errors
 /// Returns an error if librdkafka rejects the token.
-pub(in super::super) fn set_token(client: &Client, bearer: Bearer<'_>) -> Result<(), AskError> {
+pub(in super::super) fn set_token(client: &Client, bearer: Bearer<'_>) -> Result<(), RequestError> {
     let c_text = |text: &str| {
-        CString::new(text).map_err(|_| AskError::Client { reason: "the token contains a zero byte".to_owned() })
+        CString::new(text).map_err(|_| RequestError::Client { reason: "the token contains a zero byte".to_owned() })
     };
     let (token, principal) = (c_text(bearer.token)?, c_text(bearer.principal)?);
     let extensions: Vec<CString> = bearer.extensions.iter().map(|text| c_text(text)).collect::<Result<_, _>>()?;
@@ -46,7 +46,7 @@ pub(in super::super) fn set_token(client: &Client, bearer: Bearer<'_>) -> Result
     };
     match code {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-        _ => Err(AskError::Client { reason: text(message.as_ptr()) }),
+        _ => Err(RequestError::Client { reason: text(message.as_ptr()) }),
     }
 }
 

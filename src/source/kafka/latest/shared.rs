@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    super::ask::{AskError, LiveSource, LogEnds},
+    super::live_source::{LiveSource, PartitionEnds, RequestError},
     Log,
 };
 use crate::{
@@ -44,7 +44,7 @@ enum SharedRequest {
 #[derive(Debug)]
 struct RequestBatch {
     partitions: BTreeSet<i32>,
-    answer: watch::Sender<Option<Arc<LogEnds>>>,
+    answer: watch::Sender<Option<Arc<PartitionEnds>>>,
 }
 
 impl Log {
@@ -59,7 +59,7 @@ impl Log {
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         partitions: Vec<i32>,
-    ) -> Result<BTreeMap<i32, i64>, AskError> {
+    ) -> Result<BTreeMap<i32, i64>, RequestError> {
         let mut by_leader: BTreeMap<Option<i32>, Vec<i32>> = BTreeMap::new();
         let ends = cluster.ends.current();
         let topic = ends.topic(OFFSETS_TOPIC);
@@ -73,10 +73,10 @@ impl Log {
             async move {
                 let answer = response(answer).await?;
                 let end = |number: &i32| {
-                    let end = answer.get(number).cloned().unwrap_or(Err(AskError::NoAnswer));
+                    let end = answer.get(number).cloned().unwrap_or(Err(RequestError::UnexpectedResponse));
                     end.map(|end| (*number, end)).map_err(|error| error.in_log_partition(*number))
                 };
-                partitions.iter().map(end).collect::<Result<Vec<_>, AskError>>()
+                partitions.iter().map(end).collect::<Result<Vec<_>, RequestError>>()
             }
         });
         Ok(try_join_all(answers).await?.into_iter().flatten().collect())
@@ -92,7 +92,7 @@ impl Log {
     pub(crate) async fn current_log_partitions(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
-    ) -> Result<Option<i32>, AskError> {
+    ) -> Result<Option<i32>, RequestError> {
         let answer = response(self.join(cluster, SharedRequest::Count, &[])).await?;
         let count = answer.get(&0).cloned().transpose()?;
         Ok(count.and_then(|count| i32::try_from(count).ok()))
@@ -104,7 +104,7 @@ impl Log {
         cluster: &Arc<Cluster>,
         request: SharedRequest,
         partitions: &[i32],
-    ) -> watch::Receiver<Option<Arc<LogEnds>>> {
+    ) -> watch::Receiver<Option<Arc<PartitionEnds>>> {
         let mut shared = self.shared.0.lock();
         let is_idle = !shared.contains_key(&request);
         let new = || RequestBatch { partitions: BTreeSet::new(), answer: watch::Sender::new(None) };
@@ -132,7 +132,7 @@ impl Log {
                 SharedRequest::Count => vec![0],
             };
             let answer = send(self.live().as_deref(), cluster, request, &partitions);
-            let all = |error: AskError| partitions.iter().map(|number| (*number, Err(error.clone()))).collect();
+            let all = |error: RequestError| partitions.iter().map(|number| (*number, Err(error.clone()))).collect();
             batch.answer.send_replace(Some(Arc::new(answer.unwrap_or_else(all))));
         }
     }
@@ -143,21 +143,21 @@ fn send(
     cluster: &Name,
     request: SharedRequest,
     partitions: &[i32],
-) -> Result<LogEnds, AskError> {
+) -> Result<PartitionEnds, RequestError> {
     match (request, source) {
         (SharedRequest::Ends(_), Some(source)) => source.log_ends(partitions, REQUEST_TIMEOUT),
-        (SharedRequest::Ends(_), None) => Err(AskError::NotConnected { cluster: Name::clone(cluster) }),
+        (SharedRequest::Ends(_), None) => Err(RequestError::NotConnected { cluster: Name::clone(cluster) }),
         (SharedRequest::Count, Some(source)) => {
             let count = source.log_partitions(REQUEST_TIMEOUT)?;
             Ok(count.map(|count| (0, Ok(i64::from(count)))).into_iter().collect())
         }
-        (SharedRequest::Count, None) => Ok(LogEnds::new()),
+        (SharedRequest::Count, None) => Ok(PartitionEnds::new()),
     }
 }
 
-async fn response(mut answer: watch::Receiver<Option<Arc<LogEnds>>>) -> Result<Arc<LogEnds>, AskError> {
-    let answer = answer.wait_for(Option::is_some).await.map_err(|_| AskError::NoAnswer)?;
-    answer.clone().ok_or(AskError::NoAnswer)
+async fn response(mut answer: watch::Receiver<Option<Arc<PartitionEnds>>>) -> Result<Arc<PartitionEnds>, RequestError> {
+    let answer = answer.wait_for(Option::is_some).await.map_err(|_| RequestError::UnexpectedResponse)?;
+    answer.clone().ok_or(RequestError::UnexpectedResponse)
 }
 
 #[cfg(test)]

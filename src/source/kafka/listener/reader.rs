@@ -24,7 +24,7 @@ use super::ReplacedLogs;
 use crate::{
     decode::{self, Record},
     model::{Name, OFFSETS_TOPIC, Revision},
-    source::kafka::ask::AskError,
+    source::kafka::live_source::RequestError,
     store::{
         cluster::Cluster,
         event::{Event, EventKind},
@@ -87,7 +87,7 @@ impl PollReader {
         (client, identity): (Client, Arc<Identity>),
         commands: mpsc::Receiver<Command>,
         replaced: ReplacedLogs,
-    ) -> Result<Self, AskError> {
+    ) -> Result<Self, RequestError> {
         let fetcher = Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?;
         let cluster = Arc::clone(writer.cluster());
         Ok(Self {

@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 
 use super::super::{
     admin::Schedule,
-    ask::Committed,
+    live_source::Committed,
     requests::{LatestRequest, Waiters},
 };
 use crate::{
@@ -95,7 +95,7 @@ impl KeptRecord {
     fn matches(&self, committed: Option<&Committed>) -> bool {
         match (&self.commit, committed) {
             (None, None) => true,
-            (Some(commit), Some(committed)) => committed.is(&commit.row, commit.extras.as_ref()),
+            (Some(commit), Some(committed)) => committed.equals_row(&commit.row, commit.extras.as_ref()),
             _ => false,
         }
     }

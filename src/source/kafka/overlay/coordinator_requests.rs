@@ -10,9 +10,9 @@ use hashbrown::HashMap;
 
 use super::{
     super::{
-        ask::Committed,
         coordinator::Outcome,
         ffi::{CommittedOffset, ReplyContent},
+        live_source::Committed,
     },
     Overlay, RETRY,
     blocked_range::{BlockedRange, CoordinatorRequest, Key},
@@ -152,7 +152,7 @@ fn show(
     let known = shard.get(&key.0, &key.1, key.2).and_then(|found| found.entry);
     let is_known = match (&known, committed) {
         (None, None) => true,
-        (Some(known), Some(committed)) => committed.is(&known.row, known.extras.as_ref()),
+        (Some(known), Some(committed)) => committed.equals_row(&known.row, known.extras.as_ref()),
         _ => false,
     };
     // A record that equals the row may belong to the pending transaction, which may be aborted.

@@ -1,8 +1,8 @@
 //! Detects log partitions that an open transaction freezes.
 //!
 //! A high watermark beyond the applied offset does not prove a freeze, since transactions begin and end all the time.
-//! Therefore the last stable offset is requested only if nothing was applied for [`STALL_TIME`]. The partition is
-//! frozen if two responses, at least [`STALL_TIME`] apart, show that the poll thread has reached the last stable offset.
+//! Therefore the last stable offset is requested only if nothing was applied for [`STALL_TIME`]. If two responses, at
+//! least [`STALL_TIME`] apart, show that the poll thread has reached the last stable offset, the partition is frozen.
 
 use std::{
     collections::BTreeMap,

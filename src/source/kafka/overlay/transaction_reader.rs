@@ -8,10 +8,10 @@ use std::{
 use super::{
     super::{
         admin::Schedule,
-        ask::AskError,
         client::{Client, Connector},
         counters::Counters,
         ffi::{Content, Fetcher},
+        live_source::RequestError,
         records::offset_event,
     },
     blocked_range::BlockedRange,
@@ -46,7 +46,7 @@ impl TransactionReader {
     ///
     /// # Errors
     /// The client cannot be created.
-    pub(super) fn new(connector: &Connector, now: Instant) -> Result<Self, AskError> {
+    pub(super) fn new(connector: &Connector, now: Instant) -> Result<Self, RequestError> {
         let client = connector.connect_uncommitted()?;
         Ok(Self {
             fetcher: Fetcher::new(&client, OFFSETS_TOPIC, MAX_BATCH)?,

@@ -11,7 +11,7 @@ struct Fake {
 }
 
 impl LiveSource for Fake {
-    fn log_ends(&self, log_partitions: &[i32], _: Duration) -> Result<LogEnds, AskError> {
+    fn log_ends(&self, log_partitions: &[i32], _: Duration) -> Result<PartitionEnds, RequestError> {
         self.asked.lock().send(log_partitions.to_vec()).unwrap();
         let end = self.answers.lock().recv().unwrap();
         Ok(log_partitions.iter().map(|number| (*number, Ok(end))).collect())

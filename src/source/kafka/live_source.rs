@@ -16,13 +16,13 @@ pub(crate) trait LiveSource: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The cluster does not respond, or returns an error.
-    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<LogEnds, AskError>;
+    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<PartitionEnds, RequestError>;
 
     /// Returns the number of log partitions, or `None` if the implementation does not know it.
     ///
     /// # Errors
     /// The cluster does not respond, or returns an error.
-    fn log_partitions(&self, _timeout: Duration) -> Result<Option<i32>, AskError> {
+    fn log_partitions(&self, _timeout: Duration) -> Result<Option<i32>, RequestError> {
         Ok(None)
     }
 
@@ -30,16 +30,16 @@ pub(crate) trait LiveSource: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The coordinator returns no offsets.
-    fn committed(&self, _group: &str) -> Result<Vec<CommittedKey>, AskError> {
-        Err(AskError::NoAnswer)
+    fn committed(&self, _group: &str) -> Result<Vec<CommittedKey>, RequestError> {
+        Err(RequestError::UnexpectedResponse)
     }
 
     /// Closes the connections to coordinators. The next request opens them again.
-    fn rest(&self) {}
+    fn disconnect(&self) {}
 }
 
 /// The end of each log partition, or the error of its request.
-pub(crate) type LogEnds = BTreeMap<i32, Result<i64, AskError>>;
+pub(crate) type PartitionEnds = BTreeMap<i32, Result<i64, RequestError>>;
 
 /// A topic, a partition, and the committed offset.
 pub(crate) type CommittedKey = (String, i32, Committed);
@@ -58,14 +58,14 @@ pub(crate) struct Committed {
 impl Committed {
     /// Returns whether this equals the commit of a row. Brokers before 2.1 return no epoch.
     #[must_use]
-    pub(crate) fn is(&self, row: &Row, rare: Option<&Extras>) -> bool {
-        row.has_values(rare, self.offset, self.leader_epoch, &self.metadata)
+    pub(crate) fn equals_row(&self, row: &Row, extras: Option<&Extras>) -> bool {
+        row.has_values(extras, self.offset, self.leader_epoch, &self.metadata)
     }
 }
 
 /// Error of a request to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
+pub enum RequestError {
     /// No task reads the cluster.
     #[error("cluster {cluster} is not connected")]
     NotConnected {
@@ -100,14 +100,14 @@ pub enum AskError {
     },
     /// The response has another type, or does not contain the requested object.
     #[error("the response does not contain the requested value")]
-    NoAnswer,
+    UnexpectedResponse,
     /// The request about a log partition failed.
     #[error("log partition {log_partition}: {cause}")]
     LogPartition {
         /// Partition of `__consumer_offsets`.
         log_partition: i32,
         /// The error of the request.
-        cause: Arc<AskError>,
+        cause: Arc<RequestError>,
     },
     /// The coordinator of a group returns no offsets.
     #[error("the coordinator of group {group:?} returned no committed offsets: {cause}")]
@@ -115,11 +115,11 @@ pub enum AskError {
         /// Id of the group.
         group: Name,
         /// The error of the request.
-        cause: Arc<AskError>,
+        cause: Arc<RequestError>,
     },
 }
 
-impl AskError {
+impl RequestError {
     /// Returns the error of a broker with the given text.
     #[must_use]
     pub fn broker(error: impl fmt::Display) -> Self {
@@ -139,8 +139,8 @@ impl AskError {
     }
 }
 
-impl From<AskError> for SourceError {
-    fn from(error: AskError) -> Self {
+impl From<RequestError> for SourceError {
+    fn from(error: RequestError) -> Self {
         Self::Unreachable { reason: error.to_string() }
     }
 }
