@@ -60,13 +60,17 @@ pub(super) struct HomePoller {
     source: Arc<Source>,
     log: Arc<Log>,
     coordinators: Coordinators<CopyRequest>,
+    /// Last known id of `__consumer_offsets`.
     topic_id: Option<Uuid>,
     /// The groups and verdicts from which `classes` was computed.
     classified: (Vec<GroupSet>, Verdicts),
+    /// The misplaced copies of each class.
     classes: HashMap<Class, Vec<Copy>>,
+    /// The requests about each class.
     rounds: HashMap<Class, Round>,
     /// The reader's request in progress: its number and its deadline.
     serving: Option<(u64, Instant)>,
+    /// Time of the next search for misplaced groups.
     next_search: Instant,
 }
 

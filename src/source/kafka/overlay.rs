@@ -80,6 +80,7 @@ pub(super) struct Overlay {
     unstable_requests: VecDeque<CoordinatorRequest>,
     /// Requests of readers that need records which the consumer has not read yet.
     waiting_requests: Vec<LatestRequest>,
+    /// Earliest time of the next attempt to create the consumer.
     next_try: Instant,
 }
 

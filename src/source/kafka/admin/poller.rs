@@ -95,12 +95,16 @@ pub(in super::super) struct AdminPoller {
     coordinators: Coordinators<AdminRequest>,
     settings: config::Admin,
     writer: AdminWriter,
+    /// Schedule of the requests for committed offsets.
     offsets: Schedule,
+    /// Schedule of the requests for members.
     members: Schedule,
     listed: Listed,
     due: Due,
+    /// Number of requests that were sent to coordinators.
     sent: u32,
     inbox: Inbox,
+    /// Readers that wait for responses about groups.
     waiting: Waiters<Name>,
     round: RoundProgress,
     /// Groups that brokers no longer list, and the earliest time of the next request about each.

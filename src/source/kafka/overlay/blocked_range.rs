@@ -34,11 +34,13 @@ const OVERHEAD: usize = 192;
 /// Group, topic and partition of a committed offset.
 pub(super) type Key = (Name, Name, i32);
 
-/// A commit, or a tombstone.
+/// A commit or a tombstone that the poll thread has not applied.
 #[derive(Debug)]
 pub(super) struct KeptRecord {
     pub(super) log_offset: i64,
+    /// Timestamp of the record.
     at: Millis,
+    /// The commit, or `None` for a tombstone.
     commit: Option<StoredCommit>,
 }
 
@@ -63,6 +65,7 @@ pub(super) struct BlockedRange {
     pub(super) overflowed: bool,
     /// Memory of the records, in bytes.
     pub(super) bytes: usize,
+    /// Readers that wait for responses about keys.
     pub(super) waiters: Waiters<Key>,
     /// Epoch of the shard, or `None` if the next offset is not in the log any more.
     pub(super) epoch: Option<u64>,
@@ -77,6 +80,7 @@ pub(super) struct BlockedRange {
 }
 
 impl KeptRecord {
+    /// Returns the memory of the record, in bytes.
     fn bytes(&self) -> usize {
         let extras = self.commit.as_ref().and_then(|commit| commit.extras.as_ref());
         size_of::<Self>() + OVERHEAD + extras.and_then(|extras| extras.metadata.as_ref()).map_or(0, |text| text.len())
@@ -92,6 +96,7 @@ impl KeptRecord {
         Event { revision: Revision(self.log_offset), at: self.at, group, kind }
     }
 
+    /// Returns whether a coordinator that returns `committed` may mean this record.
     fn matches(&self, committed: Option<&Committed>) -> bool {
         match (&self.commit, committed) {
             (None, None) => true,
@@ -153,6 +158,7 @@ impl BlockedRange {
         0
     }
 
+    /// Drops the oldest record of a key, and frees its memory.
     fn drop_oldest(&mut self, key: &Key, free_bytes: &mut usize) {
         let Some(of_key) = self.records.get_mut(key) else { return };
         let freed = of_key.pop_front().map_or(0, |record| record.bytes());
