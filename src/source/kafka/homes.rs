@@ -51,7 +51,7 @@ const MAX_IN_FLIGHT: usize = 30;
 const MAX_EXPLAINED: usize = 1000;
 
 /// A misplaced copy of a group: the group id and the log partition of the copy.
-type Copy = (Name, i32);
+type MisplacedCopy = (Name, i32);
 
 /// The poller of coordinators that finds out which copies of groups are current in one cluster.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub(super) struct HomePoller {
     /// The groups and verdicts from which `classes` was computed.
     classified: (Vec<GroupSet>, Verdicts),
     /// The misplaced copies of each class.
-    classes: HashMap<Class, Vec<Copy>>,
+    classes: HashMap<Class, Vec<MisplacedCopy>>,
     /// The requests about each class.
     rounds: HashMap<Class, Round>,
     /// The reader's request in progress: its number and its deadline.
@@ -75,7 +75,7 @@ pub(super) struct HomePoller {
 }
 
 /// The class and the copy for which the offsets of a group are requested.
-type CopyRequest = (Class, Copy);
+type CopyRequest = (Class, MisplacedCopy);
 
 /// The requests about one class.
 #[derive(Debug)]
@@ -186,9 +186,9 @@ impl HomePoller {
         let copies_in = |shard: &Arc<ShardView>| {
             let at = shard.key.number;
             let ids = misplaced_groups_of(shard, count);
-            ids.iter().map(|id| (Name::clone(id), at)).collect::<Vec<Copy>>()
+            ids.iter().map(|id| (Name::clone(id), at)).collect::<Vec<MisplacedCopy>>()
         };
-        let misplaced: Vec<Copy> = shards.iter().flat_map(copies_in).collect();
+        let misplaced: Vec<MisplacedCopy> = shards.iter().flat_map(copies_in).collect();
         let positions: Vec<(i32, i32)> =
             misplaced.iter().take(MAX_EXPLAINED).map(|(id, at)| (java_hash(id), *at)).collect();
         verdicts.derive_earlier_counts(&positions);
@@ -298,7 +298,7 @@ impl HomePoller {
     }
 
     /// Returns the verdict of a response about a copy. An error gives no verdict.
-    fn evaluate(&self, outcome: &Outcome, copy: &Copy) -> Option<Verdict> {
+    fn evaluate(&self, outcome: &Outcome, copy: &MisplacedCopy) -> Option<Verdict> {
         let response = match outcome {
             Outcome::Response(ReplyContent::Committed(response)) => response.as_slice(),
             Outcome::NoGroup(_) => &[],
@@ -342,11 +342,11 @@ impl Round {
 
 /// Returns up to [`SAMPLES`] copies that have committed offsets. They are spread over all copies, and each round takes
 /// different ones.
-fn samples(source: &Source, copies: &[Copy], round: usize) -> Vec<Copy> {
+fn samples(source: &Source, copies: &[MisplacedCopy], round: usize) -> Vec<MisplacedCopy> {
     let step = (copies.len() / SAMPLES).max(1);
     let start = round % step;
     let all = copies.iter().skip(start).step_by(step).chain(copies.iter().take(SAMPLES));
-    let mut found: Vec<Copy> = vec![];
+    let mut found: Vec<MisplacedCopy> = vec![];
     for copy in all {
         let group = source.shard(copy.1).and_then(|shard| shard.group(&copy.0));
         if group.is_some_and(|group| !group.is_empty()) && !found.contains(copy) {
@@ -383,12 +383,12 @@ fn compare(
         }
         (same, (all - same) + returned.len().saturating_sub(same))
     };
-    let ((here, others_here), (there, others_there)) = (count_matches(copy), count_matches(home));
-    match (others_here, others_there) {
+    let ((copy_same, copy_differs), (home_same, home_differs)) = (count_matches(copy), count_matches(home));
+    match (copy_differs, home_differs) {
         (0, 0) => None,
         (0, _) => Some(Verdict::Current),
         (_, 0) => Some(Verdict::Outdated),
-        _ if here == there => None,
-        _ => Some(if here > there { Verdict::Current } else { Verdict::Outdated }),
+        _ if copy_same == home_same => None,
+        _ => Some(if copy_same > home_same { Verdict::Current } else { Verdict::Outdated }),
     }
 }

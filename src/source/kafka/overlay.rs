@@ -55,7 +55,7 @@ const CONSUMER_LINGER: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 /// Interval between requests about a group that has new records, or a pending transaction that a reader waits for. It
 /// doubles with each request. The first value is half of the shortest interval; the second is the longest.
-const UNSTABLE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// The overlay of one cluster.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Overlay {
             requested_at: None,
             reader: None,
             coordinators: Coordinators::new(connector.clone(), settings.calls_per_second),
-            groups: Schedule::between(UNSTABLE.0, UNSTABLE.1),
+            groups: Schedule::between(POLL_INTERVALS.0, POLL_INTERVALS.1),
             unstable_requests: VecDeque::new(),
             waiting_requests: vec![],
             next_try: now(),
