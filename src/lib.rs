@@ -89,7 +89,7 @@
 //! | pin | a reader's hold on the data of a cut, with a deadline |
 //! | retained bytes | memory that is kept only for readers |
 //! | snapshot | everything that offsetd knows at one time; a cut is a view of it |
-//! | freshness | how recent an answer must be: what is known, or everything acknowledged before the request |
+//! | freshness | how recent an answer must be: the current snapshot, or one with everything acknowledged before the request |
 //! | poll, refresh | a periodic request to a server; one that a caller asked for |
 //! | listing, round | one complete read of a listed source; the changes that it made |
 //! | request, call | one question to a broker or server; one RPC or HTTP request to offsetd |

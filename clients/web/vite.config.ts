@@ -25,7 +25,7 @@ function cookbook(): Plugin {
   };
 }
 
-/** Only what is served is kept: each asset twice, compressed. Every browser takes gzip; brotli needs TLS or localhost. */
+/** Keeps each asset twice, compressed, and nothing else. Every browser takes gzip; brotli needs TLS or localhost. */
 function compress(): Plugin {
   let out = "";
   return {

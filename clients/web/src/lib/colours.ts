@@ -1,4 +1,4 @@
-/** A colour of the theme, for what is drawn and not styled. */
+/** Returns a colour of the theme, for canvases, which CSS does not style. */
 export function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }

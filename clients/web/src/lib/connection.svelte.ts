@@ -60,7 +60,7 @@ class Connection {
   }
 }
 
-/** What is counted of a cluster: nothing is known before any of it is read. */
+/** A count of a cluster; undefined before any of it is read. */
 export function counted(cluster: ClusterStatus, count: bigint): bigint | undefined {
   return cluster.ready || count > 0n ? count : undefined;
 }

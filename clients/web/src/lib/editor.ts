@@ -110,7 +110,7 @@ const plainTyping = EditorView.domEventHandlers({
 
 export interface Editor {
   text: () => string;
-  /** What is selected, or all. */
+  /** The selected text, or the whole text. */
   chosen: () => string;
   replace: (text: string) => void;
   insert: (text: string) => void;
@@ -129,7 +129,7 @@ export function open(host: HTMLElement, start: string, names: () => Names, on: {
     doc: start,
     extensions: [
       Prec.highest(keymap.of([run])),
-      // With the list open, Tab takes what is chosen; else it moves on, as in any field.
+      // With the list open, Tab accepts the selected entry; otherwise it moves the focus, as in any field.
       keymap.of([{ key: "Tab", run: acceptCompletion }, ...closeBracketsKeymap, ...completionKeymap, ...historyKeymap, ...defaultKeymap]),
       sql({ dialect, upperCaseKeywords: true }),
       dialect.language.data.of({ autocomplete: (context: CompletionContext) => complete(names(), context) }),
@@ -164,7 +164,7 @@ export function open(host: HTMLElement, start: string, names: () => Names, on: {
       const line = doc().line(Math.max(1, Math.min(error.line, doc().lines)));
       const from = Math.min(line.from + Math.max(error.column - 1, 0), line.to);
       const word = /^[\w.]+|^\S/.exec(doc().sliceString(from, line.to))?.[0] ?? "";
-      // At the end there is no word: the sign before it stands for what is missing.
+      // There is no word at the end of the text; the character before it is marked instead.
       const place = { from: word ? from : Math.max(from - 1, 0), to: from + word.length, title: error.message };
       view.dispatch({ effects: wrong.of(place.from < place.to ? place : undefined) });
     },

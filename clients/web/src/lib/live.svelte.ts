@@ -1,5 +1,5 @@
-// What a page shows, kept up to date: read again when Watch tells of a commit, and now and then since log ends move
-// without one. What was shown stays until the next answer is there.
+// The data of a page, kept up to date: refreshed when Watch reports a commit, and periodically, since log ends move
+// without one. The page shows the previous data until the next response arrives.
 import { untrack } from "svelte";
 import type { OffsetChange } from "../gen/offsetd/v1/offsets_pb";
 import { connection } from "./connection.svelte";

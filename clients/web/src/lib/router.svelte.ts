@@ -7,12 +7,12 @@ export const PAGES = ["/", "/consumers", "/active", "/group", "/topics", "/topic
 const LISTS = ["/", "/consumers", "/active", "/topics", "/server"];
 /** Of these, those that may be about one source of offsets. */
 const BY_SOURCE = ["/", "/consumers", "/active"];
-/** The source that is the cluster itself: what is not said otherwise. */
+/** The cluster's own source, which is the default. */
 export const OWN = "kafka";
 
 class Router {
   url = $state.raw(new URL(location.href));
-  /** The cluster that the lists were last asked about: what is about one thing leads back to it. */
+  /** The cluster that the lists last showed; pages about one thing lead back to it. */
   #cluster = $state("");
   /** Likewise the source. */
   #source = $state("");
