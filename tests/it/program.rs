@@ -191,7 +191,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "partitions",
-            "cluster topic partition topic_id leader log_start_offset log_end_offset last_stable_offset observed_at produce_rate error",
+            "cluster topic partition topic_id leader log_start_offset log_end_offset last_stable_offset observed_at produce_rate error last_stable_observed_at",
         ),
         (
             "lag",
