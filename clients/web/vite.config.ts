@@ -52,10 +52,10 @@ export default defineConfig({
     // No data: URLs: the Content-Security-Policy knows only files.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    // A page is a file, not twenty: what pages share is one, but for the libraries that only some of them need.
+    // A page is one file, not twenty. The parts that most pages share are another; those of one or two pages stay with them.
     cssCodeSplit: false,
     rolldownOptions: {
-      output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(parts|gen|lib\/(?!arrow|charts|editor|graphs))/ }] } },
+      output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(parts\/(?!Heat|Find|Results|Editor|Relations|Members|Commits|TokenDialog|Inbox)|gen|lib\/(?!arrow|charts|editor|graphs))/ }] } },
     },
     license: { fileName: "assets/licences.md" },
     reportCompressedSize: false,

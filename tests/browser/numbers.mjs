@@ -16,7 +16,7 @@ const LISTS = [
     { Topic: "topic", Groups: "groups", Active: "active_groups", Partitions: "partitions", "Log ends": "log_end_offset_sum" }],
   [`/group?${new URLSearchParams({ cluster: "stage", id: "<img src=x onerror=alert(1)>" })}`, "the partitions", "Partitions of the group",
     { Topic: "topic", Partition: "partition", Status: "status", Lag: "lag", Committed: "committed_offset", "Log end": "log_end_offset", Owner: (row) => row.client_id ?? "no owner", Host: host }],
-  ["/topic?cluster=stage&name=wide", "the consumers", { section: "Consumers" }, { Group: "group_id", "Status here": "status", Lag: "lag", Partitions: "partitions" }],
+  ["/topic?cluster=stage&name=wide", "the consumers", { section: "Consumers" }, { Group: "group_id", "Status on this topic": "status", Lag: "lag", Partitions: "partitions" }],
   ["/topic?cluster=stage&name=orders", "the partitions", "Partitions of the topic",
     { Partition: "partition", "Log end": "log_end_offset", "Log start": "log_start_offset", "Last stable": "last_stable_offset", Leader: "leader" }],
   ["/server", "its log partitions", "Log partitions of stage",
