@@ -20,7 +20,7 @@ const LISTS = [
   ["/topic?cluster=stage&name=orders", "the partitions", "Partitions of the topic",
     { Partition: "partition", "Log end": "log_end_offset", "Log start": "log_start_offset", "Last stable": "last_stable_offset", Leader: "leader" }],
   ["/server", "its log partitions", "Log partitions of stage",
-    { Partition: "log_partition", State: "state", Behind: "behind", Position: "position", Records: "records", Deletions: "tombstones", "Not decoded": "not_decoded" }],
+    { Partition: "log_partition", State: "state", Behind: "behind", Position: "position", Records: "records", Deletions: "tombstones", Errors: "not_decoded" }],
 ];
 
 /** The parts of the server's page, each with its link and its facts. */
