@@ -114,7 +114,7 @@ export async function staged(browser, server, groups) {
       await page.locator("[data-edges] canvas").waitFor({ timeout: 60_000 });
       const edges = Number(await page.locator("[data-edges]").getAttribute("data-edges"));
       assert(edges > 0 && edges <= 300, `${edges} edges`);
-      await page.getByText("are too many to read").or(page.getByText("These are the first")).first().waitFor();
+      await page.getByText("are too many to draw").or(page.getByText("connections. Search to see others")).first().waitFor();
     }));
   await check("what an open transaction freezes is told, and when nothing is", () =>
     on(browser, server, "/server", {}, async (page) => {
