@@ -78,7 +78,8 @@ impl TimeSpan {
             }
         };
         let step = step.filter(|step| *step > 0).ok_or_else(|| invalid("step must be at least 1 ms"))?;
-        if span / step > MAX_SAMPLES {
+        // The default step fits the retained samples, however long the time range is.
+        if request.step.is_some() && span / step > MAX_SAMPLES {
             let text = format!("a step of {step} ms gives more than {MAX_SAMPLES} samples; use a longer step");
             return Err(Error::Invalid(text));
         }

@@ -36,6 +36,8 @@ fn the_default_time_range_is_the_last_hour() {
     // The range is a week, but samples exist for an hour only.
     let short = TimeSpan::new(&request(Some(0), None, None), 10_000_000, Duration::from_secs(10), Some(6_400_000));
     assert_eq!(short.unwrap().step, 10_000);
+    let week = TimeSpan::new(&request(Some(0), None, None), 604_800_000, Duration::from_secs(10), Some(601_200_000));
+    assert_eq!(week.unwrap().step, 10_000);
 }
 
 #[test]

@@ -39,8 +39,6 @@ export interface Wanted {
 const BY = { topic: HistoryBy.TOPIC, group: HistoryBy.GROUP, cluster: HistoryBy.CLUSTER };
 /** Of a chart (ms). */
 const LEAST = 120_000;
-/** A range whose step is the interval of samples (ms). */
-const SHORT = 3_600_000;
 /** Steps without a sample after which a line is interrupted. */
 const GAP = 4;
 const exact = (value: string) => ({ match: { case: "exact" as const, value } });
@@ -62,9 +60,6 @@ export async function history(wanted: Wanted, signal?: AbortSignal): Promise<Ser
   };
   const request = { filter, by: BY[by], from: timestampFromMs(from), ...(to && { to: timestampFromMs(to) }), pageSize: 1000 };
   const { series, step } = await client.getHistory(request, { signal });
-  // The step of a long range may be longer than the server has been running: then only a shorter range has samples.
-  const end = to ?? Date.now();
-  if (end - from > SHORT && !series.some((of) => of.samples.length > 1)) return history({ ...wanted, from: end - SHORT }, signal);
   const gap = GAP * (Number(step?.seconds ?? 0) * 1000 + (step?.nanos ?? 0) / 1e6);
   return series.map((of) => {
     const samples: Sample[] = [];
