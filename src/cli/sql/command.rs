@@ -110,7 +110,7 @@ pub(super) fn parse(command: &str) -> Command {
         ("i", file) => Command::Include(file_name(file)),
         ("o", "") => Command::Output(None),
         ("o", file) => Command::Output(Some(file_name(file))),
-        ("copy", what) => copy(what).map_or_else(Command::Invalid, Command::Copy),
+        ("copy", what) => copy(what).map_or_else(|| Command::Invalid(COPY_USAGE.to_owned()), Command::Copy),
         ("e", _) => Command::Edit(String::new()),
         ("g", "") => Command::Run(RunMode::Show),
         ("g", file) => Command::Run(RunMode::ToFile(file_name(file))),
@@ -141,14 +141,13 @@ fn interval(text: &str) -> Option<Duration> {
     (Duration::from_millis(100)..=Duration::from_secs(86_400)).contains(&pause).then_some(pause)
 }
 
-/// Parses `TABLE to FILE [FORMAT]` or `(STATEMENT) to FILE [FORMAT]`.
-///
-/// # Errors
-/// Returns the usage of `\copy`.
-fn copy(what: &str) -> Result<Copy, String> {
-    let usage = || "usage: \\copy TABLE to FILE [FORMAT], or \\copy (STATEMENT) to FILE [FORMAT]".to_owned();
+/// The error of a `\copy` that cannot be parsed.
+const COPY_USAGE: &str = "usage: \\copy TABLE to FILE [FORMAT], or \\copy (STATEMENT) to FILE [FORMAT]";
+
+/// Parses `TABLE to FILE [FORMAT]` or `(STATEMENT) to FILE [FORMAT]`. Returns `None` for any other text.
+fn copy(what: &str) -> Option<Copy> {
     let lower = what.to_ascii_lowercase();
-    let (at, _) = lower.rmatch_indices(" to ").next().ok_or_else(usage)?;
+    let (at, _) = lower.rmatch_indices(" to ").next()?;
     let (source, target) = (what.get(..at).unwrap_or_default().trim(), what.get(at + 4..).unwrap_or_default().trim());
     let last = target.rsplit_once(char::is_whitespace).filter(|(file, _)| !file.trim().is_empty());
     let (file, format) = match last.and_then(|(file, word)| Some((file, Format::of_name(word)?))) {
@@ -156,14 +155,14 @@ fn copy(what: &str) -> Result<Copy, String> {
         None => (file_name(target), Format::of_file(&file_name(target))),
     };
     if source.is_empty() || file.as_os_str().is_empty() {
-        return Err(usage());
+        return None;
     }
     let statement = match source.strip_prefix('(').and_then(|source| source.strip_suffix(')')) {
         Some(statement) => statement.trim().to_owned(),
-        None if source.contains(char::is_whitespace) => return Err(usage()),
+        None if source.contains(char::is_whitespace) => return None,
         None => format!("SELECT * FROM {source}"),
     };
-    Ok(Copy { statement, to: file, format })
+    Some(Copy { statement, to: file, format })
 }
 
 /// Returns a file name without the quotes that a name with blanks needs.

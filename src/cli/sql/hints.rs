@@ -13,19 +13,18 @@ const BEFORE: usize = 40;
 const SHOWN: usize = 76;
 
 /// Matches a position in a statement in an error of the server.
-#[expect(clippy::unwrap_used, reason = "a constant pattern, which the tests compile")]
-static POSITION: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i),? at line:? (\d+),? column:? (\d+)").unwrap());
+static POSITION: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?i),? at line:? (\d+),? column:? (\d+)").ok());
 
 /// Matches an error of the server about a table that does not exist.
-#[expect(clippy::unwrap_used, reason = "a constant pattern, which the tests compile")]
-static NO_TABLE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"table '(?:offsetd\.)?(?:public\.)?([^']+)' not found").unwrap());
+static NO_TABLE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"table '(?:offsetd\.)?(?:public\.)?([^']+)' not found").ok());
 
 /// Returns the error with the line of the statement that it refers to, and a caret below the position. Without a
 /// position, the error is returned unchanged.
 pub(super) fn with_caret(statement: &str, error: &str) -> String {
     let excerpt = || {
-        let place = POSITION.captures(error)?;
+        let place = POSITION.as_ref()?.captures(error)?;
         let number = |at: usize| place.get(at)?.as_str().parse::<usize>().ok()?.checked_sub(1);
         let (line, column) = (number(1)?, number(2)?);
         let text = statement.lines().nth(line)?;
@@ -45,13 +44,14 @@ pub(super) fn with_caret(statement: &str, error: &str) -> String {
 
 /// Returns the name of the missing table, if the error is about one.
 pub(super) fn missing_table(error: &str) -> Option<&str> {
-    Some(NO_TABLE.captures(error)?.get(1)?.as_str())
+    Some(NO_TABLE.as_ref()?.captures(error)?.get(1)?.as_str())
 }
 
 /// Returns the error about a missing table in the words of the prompt, with the existing table of the most similar
 /// name.
 pub(super) fn with_suggestion(error: &str, tables: &[String]) -> String {
-    let (Some(missing), Some(all)) = (missing_table(error), NO_TABLE.find(error)) else { return error.to_owned() };
+    let whole = NO_TABLE.as_ref().and_then(|pattern| pattern.find(error));
+    let (Some(missing), Some(all)) = (missing_table(error), whole) else { return error.to_owned() };
     let meant = tables.iter().map(|table| (distance(missing, table), table)).min();
     let hint = match meant {
         Some((distance, table)) if distance <= 2.max(missing.chars().count() / 3) => format!("; did you mean {table}?"),

@@ -1,7 +1,7 @@
 //! Checks of TLS: whether the server supports it, and the validity of its certificate.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::TcpStream,
     sync::Arc,
 };
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 
 use super::{
@@ -54,7 +54,7 @@ pub(super) fn examine(
     match handshake(stream, &server.host, client_identity(cluster)) {
         Err(error) => {
             let remedy = "check that the port is a TLS port, or set security.protocol without SSL";
-            report.add(Check::fails("tls", server.name.clone(), error, remedy));
+            report.add(Check::fails("tls", server.name.clone(), error.to_string(), remedy));
             None
         }
         Ok(stream) => {
@@ -97,27 +97,41 @@ fn client_identity(cluster: &config::Cluster) -> Option<ClientIdentity> {
     Some((chain, PrivateKeyDer::from_pem_file(path("ssl.key.location")?).ok()?))
 }
 
+/// Why a TLS handshake failed.
+#[derive(Debug, thiserror::Error)]
+enum HandshakeError {
+    /// The host is not a valid name for TLS.
+    #[error(transparent)]
+    Host(#[from] InvalidDnsNameError),
+    /// The client certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] Error),
+    /// The connection failed, or the server rejected the handshake.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 fn handshake(
     stream: TcpStream,
     host: &str,
     identity: Option<ClientIdentity>,
-) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+) -> Result<StreamOwned<ClientConnection, TcpStream>, HandshakeError> {
     let provider = Arc::new(ring::default_provider());
     let verifier = AcceptAnyCertificate(Arc::clone(&provider));
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| error.to_string())?;
+    let builder = builder?;
     // Skipping verification is safe: only ApiVersions is sent, which contains nothing secret.
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let config = match identity {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?,
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
     };
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-    let connection = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(host.to_owned())?;
+    let connection = ClientConnection::new(Arc::new(config), name)?;
     let mut stream = StreamOwned::new(connection, stream);
     let (connection, socket) = (&mut stream.conn, &mut stream.sock);
     while connection.is_handshaking() {
-        connection.complete_io(socket).map_err(|error| error.to_string())?;
+        connection.complete_io(socket)?;
     }
     Ok(stream)
 }
