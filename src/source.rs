@@ -27,6 +27,7 @@ pub mod import;
 pub mod kafka;
 pub mod layout;
 pub mod polled;
+mod rate_limit;
 #[cfg(feature = "store-redis")]
 pub mod redis;
 

@@ -30,6 +30,9 @@ section! {
         pub group: String = Text(""), "most layouts contain the group";
         /// Topic of offsets that are stored without a topic.
         pub topic: String = TopicName(""), "most layouts contain the topic";
+        /// Maximum number of requests per second that the store gets. Commands that are sent together count as one
+        /// request. Polling every `interval` stays; a poll takes longer.
+        pub max_requests_per_second: usize = Positive("1000"), "a full read of 1,000,000 Redis fields takes a few hundred requests";
     }
     with {
         /// The name: 1 to 64 characters of `[A-Za-z0-9_.-]`.
@@ -135,7 +138,14 @@ impl KindSpec {
 }
 
 /// The kinds that a build may not contain, each with its cargo feature.
-const OPTIONAL: [(&str, &str); 1] = [("redis", "store-redis")];
+const OPTIONAL: [(&str, &str); 6] = [
+    ("hbase", "store-hbase"),
+    ("mysql", "store-sql"),
+    ("postgres", "store-sql"),
+    ("redis", "store-redis"),
+    ("spark", "store-spark"),
+    ("zookeeper", "store-zookeeper"),
+];
 
 /// Reads the sources in the configuration file. `clusters` are the names of the clusters.
 pub(super) fn sources(resolver: &mut Resolver<'_>, clusters: &[String], kinds: &[KindSpec]) -> Vec<Source> {

@@ -31,7 +31,6 @@ mod live;
 pub mod log;
 mod oauth;
 mod overlay;
-mod rate_limit;
 pub mod tasks;
 mod poller;
 mod readers;

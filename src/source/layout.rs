@@ -244,18 +244,27 @@ impl Entry {
     }
 }
 
-/// The greatest batch seen for each key during one listing.
+/// The entries with a batch of one listing: for each key, the entry of the greatest batch.
 #[derive(Debug, Default)]
-pub struct NewestBatches(HashMap<(String, String, i32), i64>);
+pub struct NewestBatches(HashMap<(String, String, i32), Entry>);
 
 impl NewestBatches {
-    /// Returns whether no entry with a greater batch was seen for the key. Entries without a batch always pass.
-    pub fn is_newest(&mut self, entry: &Entry) -> bool {
-        let Some(batch) = entry.batch else { return true };
+    /// Keeps the entry if it has a batch. Returns an entry without a batch.
+    pub fn add(&mut self, entry: Entry) -> Option<Entry> {
+        if entry.batch.is_none() {
+            return Some(entry);
+        }
         let key = (entry.group.clone(), entry.topic.clone(), entry.partition);
-        let greatest = self.0.entry(key).or_insert(batch);
-        *greatest = batch.max(*greatest);
-        *greatest == batch
+        let greatest = self.0.entry(key).or_insert_with(|| entry.clone());
+        if entry.batch >= greatest.batch {
+            *greatest = entry;
+        }
+        None
+    }
+
+    /// Returns the newest entry of each key.
+    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.0.into_values()
     }
 }
 

@@ -30,8 +30,10 @@ use crate::{
     },
 };
 
+mod entries;
 mod round;
 
+pub use entries::{EntryReader, read_name};
 pub use round::{ListingRound, ListingStats, Rejected, StoredOffset, Subset};
 
 /// Longest delay until a cancelled stop token is noticed.

@@ -10,6 +10,7 @@ use super::{
     SourceSettings,
     layout::{FixedParts, Layout, LayoutError, Placeholder, Preset, Template, Value, preset},
     polled::{self, FollowOutcome, Listing, ListingRound, PolledSource, Subset},
+    rate_limit::RequestLimit,
 };
 use crate::{
     config::{self, KindSettings, Secret, SettingError, section::section},
@@ -85,7 +86,8 @@ impl SourceSettings for Redis {
 
     fn examine(&self, common: &config::Source) -> Result<String, SourceError> {
         let (layout, _) = self.read_layout(common).map_err(|error| settings_error(&error))?;
-        let servers = self.connector().map_err(|error| settings_error(&error))?.connect()?;
+        let limit = RequestLimit::new(common.max_requests_per_second);
+        let servers = self.connector(limit).map_err(|error| settings_error(&error))?.connect()?;
         let pattern = layout.names().first().map(Template::glob).unwrap_or_default();
         let mut found = 0;
         for mut server in servers {
@@ -179,7 +181,7 @@ impl Redis {
         }
     }
 
-    fn connector(&self) -> Result<Connector, RedisError> {
+    fn connector(&self, limit: RequestLimit) -> Result<Connector, RedisError> {
         let address = Address::parse(&self.url)?;
         let read = |path: &PathBuf| fs::read(path).map_err(|error| RedisError::File { path: path.clone(), error });
         let identity = match self.identity()? {
@@ -187,7 +189,7 @@ impl Redis {
             None => None,
         };
         let password = (!self.password.is_empty()).then(|| self.password.0.clone());
-        Ok(Connector { address, password, roots: self.ca.as_ref().map(read).transpose()?, identity })
+        Ok(Connector { address, password, roots: self.ca.as_ref().map(read).transpose()?, identity, limit })
     }
 }
 
@@ -217,6 +219,7 @@ const INTERVAL_FACTOR: u32 = 60;
 pub struct RedisListing {
     settings: Redis,
     common: config::Source,
+    limit: RequestLimit,
     was_complete: bool,
     change_reader: Option<ChangeReader>,
 }
@@ -233,7 +236,8 @@ struct ChangeReader {
 
 impl RedisListing {
     fn new(settings: &Redis, common: &config::Source) -> Self {
-        Self { settings: settings.clone(), common: common.clone(), was_complete: false, change_reader: None }
+        let limit = RequestLimit::new(common.max_requests_per_second);
+        Self { settings: settings.clone(), common: common.clone(), limit, was_complete: false, change_reader: None }
     }
 
     /// Subscribes to key changes. Returns `None` if Redis does not report them, or if a key name does not identify its
@@ -254,7 +258,7 @@ impl Listing for RedisListing {
         self.change_reader = None;
         let (layout, redis_type) = self.settings.read_layout(&self.common).map_err(|error| settings_error(&error))?;
         // The certificate files are read each time, since they may have changed.
-        let connector = self.settings.connector().map_err(|error| settings_error(&error))?;
+        let connector = self.settings.connector(self.limit.clone()).map_err(|error| settings_error(&error))?;
         let mut servers = connector.connect()?;
         let nodes: Vec<Node> = servers.iter().map(|server| server.node.clone()).collect();
         // Tracking starts before the scan, so that changes during the scan are reported.
@@ -264,6 +268,7 @@ impl Listing for RedisListing {
             scan.read(server).map_err(|error| connection::to_source_error(&server.node, &error))?;
         }
         let (is_forbidden, has_moved, awaits_topics) = (scan.forbidden > 0, scan.has_moved, scan.awaits_topics());
+        scan.finish();
         // A key that moves between two servers of a cluster during the scan may be missed on both.
         let is_cluster = connector.address.deployment == address::Deployment::Cluster;
         let is_steady = !has_moved && (!is_cluster || connector.primaries()? == nodes);
@@ -303,8 +308,7 @@ impl ChangeReader {
             for name in changed.keys.drain() {
                 let text = std::str::from_utf8(&name).ok();
                 let key = self.layout.names().first();
-                let read =
-                    |(text, key): (_, &Template)| scan::with_topics(topics.as_deref(), |known| key.read(text, known));
+                let read = |(text, key): (_, &Template)| polled::read_name(key, text, topics.as_deref());
                 // A key that does not match the layout is counted by the next scan.
                 let Some(Ok(names)) = text.zip(key).map(read) else { continue };
                 let key = ParsedKey { name, parts: names.clone() };
@@ -315,7 +319,9 @@ impl ChangeReader {
                     let mut scan = Scan::new(&self.layout, self.redis_type, round);
                     scan.read_key(server, &key)?;
                     has_moved = scan.has_moved;
-                    Ok::<_, redis::RedisError>(scan.forbidden == 0 && !has_moved)
+                    let is_complete = scan.forbidden == 0 && !has_moved;
+                    scan.finish();
+                    Ok::<_, redis::RedisError>(is_complete)
                 });
                 if read.is_err() || has_moved {
                     return None;

@@ -73,7 +73,7 @@ fn every_error_of_sources_has_its_location() {
         "sources.b.kind: not set, and the section name \"b\" is not a kind of source; allowed: shelf",
         "14: sources.c.cluster: unknown cluster \"north\"; configured clusters: east, west",
         "sources.d.place: not set",
-        "19: sources.d.colour: unknown key; allowed in [sources.d]: auth, cluster, group, kind, offset_is, place, required, secret, topic",
+        "19: sources.d.colour: unknown key; allowed in [sources.d]: auth, cluster, group, kind, max_requests_per_second, offset_is, place, required, secret, topic",
         "sources.kafka: is the reserved name of the cluster's own offsets",
         "24: sources.kafka.offset_is: bad value \"first\"; allowed: \"next\" or \"last\"",
         "25: sources.kafka.topic: bad value \"a b\" (a topic name",

@@ -14,8 +14,8 @@ use super::{
     ffi::{Admin, CommittedOffset, NamedGroup, ReplyContent},
     live_source::{CommittedKey, RequestError},
     now,
-    rate_limit::RateLimit,
 };
+use crate::source::rate_limit::RateLimit;
 
 /// Timeout of a request to a coordinator.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);

@@ -17,12 +17,11 @@ use super::{
     client::{Client, Connector},
     ffi::{Content, Fetcher, describe},
     now,
-    rate_limit::RateLimit,
 };
 use crate::{
     clock::Ticks,
     model::Name,
-    source::kafka::live_source::RequestError,
+    source::{kafka::live_source::RequestError, rate_limit::RateLimit},
     store::{
         cluster::Cluster,
         trailing::{Gap, LONGEST_GAP},

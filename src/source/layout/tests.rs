@@ -202,22 +202,19 @@ fn the_offset_of_the_last_record_is_incremented() {
 
 #[test]
 fn the_greatest_batch_wins_in_any_order() {
-    let mut greatest = NewestBatches::default();
-    let mut is_newest = |partition, batch| {
-        let (group, topic) = ("g".to_owned(), "t".to_owned());
-        let (committed_offset, committed_at, metadata) = (1, None, String::new());
-        greatest.is_newest(&Entry { group, topic, partition, committed_offset, committed_at, metadata, batch })
+    let entry = |partition, batch, committed_offset| {
+        let (group, topic, committed_at, metadata) = ("g".to_owned(), "t".to_owned(), None, String::new());
+        Entry { group, topic, partition, committed_offset, committed_at, metadata, batch }
     };
-    assert_eq!(
-        [
-            is_newest(0, Some(5)),
-            is_newest(0, Some(4)),
-            is_newest(0, Some(6)),
-            is_newest(1, Some(1)),
-            is_newest(1, None)
-        ],
-        [true, false, true, true, true]
+    let mut newest = NewestBatches::default();
+    assert_eq!(newest.add(entry(1, None, 1)), Some(entry(1, None, 1)));
+    let batches = [(0, 5, 50), (0, 4, 40), (0, 6, 60), (1, 1, 10)];
+    assert!(
+        batches.iter().all(|(partition, batch, offset)| newest.add(entry(*partition, Some(*batch), *offset)).is_none())
     );
+    let mut kept: Vec<_> = newest.into_entries().map(|entry| (entry.partition, entry.committed_offset)).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, [(0, 60), (1, 10)]);
 }
 
 #[test]

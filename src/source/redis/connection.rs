@@ -8,7 +8,7 @@ use redis::{
 };
 
 use super::address::{Address, Deployment, Node};
-use crate::store::latest::SourceError;
+use crate::{source::rate_limit::RequestLimit, store::latest::SourceError};
 
 /// Timeout of connecting to a server, and of each reply.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,12 +21,14 @@ pub(super) struct Connector {
     /// PEM file contents: the CA certificates, and the client's certificate and key.
     pub(super) roots: Option<Vec<u8>>,
     pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
+    pub(super) limit: RequestLimit,
 }
 
 /// A connection to one server.
 pub(super) struct Server {
     pub(super) node: Node,
     connection: Connection,
+    limit: RequestLimit,
 }
 
 impl Connector {
@@ -105,7 +107,7 @@ impl Connector {
         let connection = client.get_connection_with_timeout(TIMEOUT)?;
         connection.set_read_timeout(Some(TIMEOUT))?;
         connection.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Server { node: node.clone(), connection })
+        Ok(Server { node: node.clone(), connection, limit: self.limit.clone() })
     }
 
     fn certificates(&self) -> TlsCertificates {
@@ -124,6 +126,7 @@ impl Server {
         if commands.is_empty() {
             return Ok(vec![]);
         }
+        self.limit.wait();
         let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
         self.connection.send_packed_command(&packed)?;
         // The library's pipeline is not used: after a timeout, it would wait for each further reply as long again.

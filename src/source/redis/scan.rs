@@ -1,16 +1,11 @@
 //! A scan of all keys of a layout.
 
-use std::sync::Arc;
-
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
 use super::connection::Server;
-use crate::{
-    source::{
-        layout::{Layout, Mismatch, NewestBatches, OffsetParts, Template, Topics},
-        polled::{ListingRound, Rejected},
-    },
-    store::ends::LogEnds,
+use crate::source::{
+    layout::{Layout, OffsetParts, Template},
+    polled::{EntryReader, ListingRound, Rejected},
 };
 
 /// COUNT of a SCAN: the number of keys that the server examines per call.
@@ -38,13 +33,9 @@ pub(super) enum RedisType {
 pub(super) struct Scan<'a, 'b> {
     layout: &'a Layout,
     redis_type: RedisType,
-    round: &'a mut ListingRound<'b>,
-    /// The topics of the cluster, or `None` while they are not known.
-    topics: Option<Arc<LogEnds>>,
-    newest_batches: NewestBatches,
+    entries: EntryReader<'a, 'b>,
     /// Number of keys that a server refused to show.
     pub(super) forbidden: u64,
-    is_ambiguous: bool,
     /// Whether a key moved to another server during the scan.
     pub(super) has_moved: bool,
 }
@@ -57,22 +48,18 @@ pub(super) struct ParsedKey {
 
 impl<'a, 'b> Scan<'a, 'b> {
     pub(super) fn new(layout: &'a Layout, redis_type: RedisType, round: &'a mut ListingRound<'b>) -> Self {
-        let topics = round.topics();
-        Self {
-            layout,
-            redis_type,
-            round,
-            topics,
-            newest_batches: NewestBatches::default(),
-            forbidden: 0,
-            is_ambiguous: false,
-            has_moved: false,
-        }
+        let entries = EntryReader::new(layout, round);
+        Self { layout, redis_type, entries, forbidden: 0, has_moved: false }
     }
 
     /// Returns whether a key was ambiguous that may become unambiguous once the topics of the cluster are known.
     pub(super) fn awaits_topics(&self) -> bool {
-        self.topics.is_none() && self.is_ambiguous
+        self.entries.awaits_topics()
+    }
+
+    /// Passes all offsets read so far to the listing.
+    pub(super) fn finish(self) {
+        self.entries.finish();
     }
 
     /// Scans the keys of a server.
@@ -98,16 +85,8 @@ impl<'a, 'b> Scan<'a, 'b> {
     /// Parses the name of a key. Rejects it if it does not match.
     fn parse_key(&mut self, key: Value) -> Option<ParsedKey> {
         let Value::BulkString(name) = key else { return None };
-        let parts = self.parse_name(KEY, &name);
-        let parts = parts.map_err(|mismatch| self.reject(rejection(mismatch, Rejected::Unmatched), &name, b"")).ok()?;
+        let parts = self.entries.name(KEY, &name, &shown(&name, b""))?;
         Some(ParsedKey { name, parts })
-    }
-
-    /// Parses a name by one of the layout's templates.
-    fn parse_name(&self, template: usize, text: &[u8]) -> Result<OffsetParts, Mismatch> {
-        let text = std::str::from_utf8(text).map_err(|_| Mismatch::NoMatch)?;
-        let template = self.layout.names().get(template).ok_or(Mismatch::NoMatch)?;
-        with_topics(self.topics.as_deref(), |topics| template.read(text, topics))
     }
 
     fn read_hashes(&mut self, server: &mut Server, keys: &[ParsedKey]) -> Result<(), RedisError> {
@@ -166,9 +145,9 @@ impl<'a, 'b> Scan<'a, 'b> {
     fn parse_fields(&mut self, key: &ParsedKey, fields: Vec<Value>) {
         let mut fields = fields.into_iter();
         while let (Some(Value::BulkString(field)), Some(Value::BulkString(value))) = (fields.next(), fields.next()) {
-            match self.parse_name(FIELD, &field) {
-                Ok(parts) => self.parse_value(key, &field, Some(&parts), &value),
-                Err(mismatch) => self.reject(rejection(mismatch, Rejected::Unmatched), &key.name, &field),
+            let shown = shown(&key.name, &field);
+            if let Some(parts) = self.entries.name(FIELD, &field, &shown) {
+                self.entries.value(&[&key.parts, &parts], &value, None, &shown);
             }
         }
     }
@@ -184,9 +163,11 @@ impl<'a, 'b> Scan<'a, 'b> {
             for (key, answer) in keys.iter().zip(answers) {
                 match self.usable_reply(key, answer)? {
                     Some(Value::BulkString(value)) if value.len() > MAX_STRING_BYTES => {
-                        self.reject(Rejected::Malformed, &key.name, b"");
+                        self.reject(Rejected::Malformed, key);
                     }
-                    Some(Value::BulkString(value)) => self.parse_value(key, b"", None, &value),
+                    Some(Value::BulkString(value)) => {
+                        self.entries.value(&[&key.parts], &value, None, &shown(&key.name, b""));
+                    }
                     Some(_) => return Err(unexpected_reply("GETRANGE")),
                     None => {}
                 }
@@ -195,54 +176,34 @@ impl<'a, 'b> Scan<'a, 'b> {
         Ok(())
     }
 
-    fn parse_value(&mut self, key: &ParsedKey, field: &[u8], given: Option<&OffsetParts>, value: &[u8]) {
-        let layout = self.layout.value();
-        for parts in with_topics(self.topics.as_deref(), |topics| layout.read(value, topics)) {
-            let entry = parts.and_then(|parts| {
-                let given: Vec<&OffsetParts> = [&key.parts].into_iter().chain(given).chain([&parts]).collect();
-                self.layout.entry(&given).ok_or(Mismatch::NoMatch)
-            });
-            match entry {
-                Ok(entry) if self.newest_batches.is_newest(&entry) => self.round.found(&entry.listed()),
-                // The entry belongs to an earlier batch.
-                Ok(_) => {}
-                Err(mismatch) => self.reject(rejection(mismatch, Rejected::Malformed), &key.name, field),
-            }
-        }
-    }
-
     /// Returns a reply with a value. Counts an error that concerns only this key, and returns other errors.
     fn usable_reply(&mut self, key: &ParsedKey, answer: Value) -> Result<Option<Value>, RedisError> {
         let Value::ServerError(error) = answer else { return Ok(Some(answer)) };
         match error.code() {
             "NOPERM" => {
                 self.forbidden += 1;
-                self.reject(Rejected::Forbidden, &key.name, b"");
+                self.reject(Rejected::Forbidden, key);
             }
-            "WRONGTYPE" => self.reject(Rejected::Unmatched, &key.name, b""),
+            "WRONGTYPE" => self.reject(Rejected::Unmatched, key),
             "MOVED" | "ASK" | "TRYAGAIN" => self.has_moved = true,
             _ => return Err(error.into()),
         }
         Ok(None)
     }
 
-    fn reject(&mut self, why: Rejected, key: &[u8], field: &[u8]) {
-        self.is_ambiguous |= why == Rejected::Ambiguous;
-        let mut shown = String::from_utf8_lossy(key).into_owned();
-        if !field.is_empty() {
-            shown.push(' ');
-            shown.push_str(&String::from_utf8_lossy(field));
-        }
-        self.round.reject(why, &shown);
+    fn reject(&mut self, why: Rejected, key: &ParsedKey) {
+        self.entries.reject(why, &shown(&key.name, b""));
     }
 }
 
-/// Calls `read` with the topics of a cluster, if they are known.
-pub(super) fn with_topics<T>(ends: Option<&LogEnds>, read: impl FnOnce(Topics<'_>) -> T) -> T {
-    match ends {
-        Some(ends) => read(Some(&|topic| ends.topic(topic).is_some())),
-        None => read(None),
+/// Returns a key, and its field if there is one, as shown to operators.
+fn shown(key: &[u8], field: &[u8]) -> String {
+    let mut shown = String::from_utf8_lossy(key).into_owned();
+    if !field.is_empty() {
+        shown.push(' ');
+        shown.push_str(&String::from_utf8_lossy(field));
     }
+    shown
 }
 
 /// Counts the keys of a server that match a glob pattern.
@@ -287,13 +248,6 @@ fn command(name: &str, key: &ParsedKey) -> Cmd {
     let mut command = redis::cmd(name);
     command.arg(&key.name);
     command
-}
-
-fn rejection(mismatch: Mismatch, no_match: Rejected) -> Rejected {
-    match mismatch {
-        Mismatch::NoMatch => no_match,
-        Mismatch::Ambiguous => Rejected::Ambiguous,
-    }
 }
 
 /// Returns the error for a reply that Redis does not send: the server is another product or a later version.
