@@ -115,7 +115,8 @@ impl Config {
             cluster.values = resolver.values(&key);
             config.clusters.push(Cluster { name, kafka, ..cluster });
         }
-        config.sources = source::sources(&mut resolver, &names, context.kinds);
+        let has_tokens = config.server.auth.tokens_file.is_some();
+        config.sources = source::sources(&mut resolver, &names, context.kinds, has_tokens);
         config.check(&mut resolver);
         Ok(LoadedConfig { config, effective: resolver.finish()? })
     }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 mod accept;
 mod assets;
 mod coding;
+mod import;
 mod query;
 mod sql;
 
@@ -75,6 +76,7 @@ pub fn routes(web: Web) -> Router {
         .route("/livez", get(async || Json(json!({"status": "ok"}))))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/v1/offsets/import", post(import::import))
         .route("/v1/query", get(query::query))
         .route("/v1/sql", post(sql::sql))
         .fallback(fallback)
@@ -96,6 +98,8 @@ const HOME: &str = "offsetd\n\n\
      GET  /             the dashboard, for clients that accept HTML\n\
      POST /v1/sql       runs one read-only SQL statement\n\
      GET  /v1/query     one committed offset; ?group_id=&topic=&partition=\n\
+     POST /v1/offsets/import\n\
+    \x20                  applies lines of JSON as commits of a source of kind import\n\
      GET  /metrics      Prometheus metrics; ?dialect= selects the names of another exporter\n\
      GET  /livez        200 while the server runs\n\
      GET  /readyz       200 once the server is ready\n\

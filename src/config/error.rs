@@ -192,6 +192,8 @@ pub(super) enum Problem {
     /// An error that the kind of source has found.
     #[error("{0}")]
     Source(Box<dyn std::error::Error + Send + Sync>),
+    #[error("lets clients write offsets, which needs tokens; set server.auth.tokens_file")]
+    WriteWithoutTokens,
     #[error("is the reserved name of the cluster's own offsets; choose another name")]
     SourceKafka,
     #[error("unknown kind of source {kind:?}; allowed: {kinds}")]

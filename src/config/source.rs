@@ -100,6 +100,11 @@ pub(crate) trait KindSettings: Section + fmt::Debug + Send + Sync + 'static {
         let _ = common;
         Ok(())
     }
+
+    /// Returns the setting by which clients may write offsets, if it is on. It requires `server.auth.tokens_file`.
+    fn write_setting(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// An error in the settings of a kind of source.
@@ -120,14 +125,17 @@ pub struct KindSpec {
     pub name: &'static str,
     pub(super) examples: &'static [(&'static str, &'static str)],
     pub(super) visit: Visit,
-    resolve: fn(&mut Resolver<'_>, &Key, &Source) -> KindConfig,
+    resolve: fn(&mut Resolver<'_>, &Key, &Source, bool) -> KindConfig,
 }
 
 impl KindSpec {
     /// Returns the form of the kind with the settings `S`.
     pub(crate) const fn of<S: KindSettings>() -> Self {
-        let resolve = |resolver: &mut Resolver<'_>, key: &Key, common: &Source| {
+        let resolve = |resolver: &mut Resolver<'_>, key: &Key, common: &Source, has_tokens: bool| {
             let settings = S::resolve(resolver, key);
+            if let Some(setting) = settings.write_setting().filter(|_| !has_tokens) {
+                resolver.error_of(&key.child(setting), Problem::WriteWithoutTokens);
+            }
             if let Err(SettingError { setting, cause }) = settings.check(common) {
                 resolver.error_of(&key.child(setting), Problem::Source(cause));
             }
@@ -147,14 +155,25 @@ const OPTIONAL: [(&str, &str); 6] = [
     ("zookeeper", "store-zookeeper"),
 ];
 
-/// Reads the sources in the configuration file. `clusters` are the names of the clusters.
-pub(super) fn sources(resolver: &mut Resolver<'_>, clusters: &[String], kinds: &[KindSpec]) -> Vec<Source> {
+/// Reads the sources in the configuration file. `clusters` are the names of the clusters; `has_tokens` tells whether
+/// clients need a token.
+pub(super) fn sources(
+    resolver: &mut Resolver<'_>,
+    clusters: &[String],
+    kinds: &[KindSpec],
+    has_tokens: bool,
+) -> Vec<Source> {
     let names: BTreeSet<String> = resolver.document.children("sources");
-    let sources = names.into_iter().map(|name| source(resolver, name, clusters, kinds));
+    let sources = names.into_iter().map(|name| source(resolver, name, (clusters, kinds), has_tokens));
     sources.collect()
 }
 
-fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds: &[KindSpec]) -> Source {
+fn source(
+    resolver: &mut Resolver<'_>,
+    name: String,
+    (clusters, kinds): (&[String], &[KindSpec]),
+    has_tokens: bool,
+) -> Source {
     let key = Key::from("sources").child(&name);
     if !super::is_name(&name) {
         resolver.error(&key, Problem::SourceName);
@@ -171,7 +190,7 @@ fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds:
         resolver.show_value(&key.child("kind"), &name);
     }
     match kinds.iter().find(|kind| kind.name == source.kind) {
-        Some(kind) => source.kind_config = (kind.resolve)(resolver, &key, &source),
+        Some(kind) => source.kind_config = (kind.resolve)(resolver, &key, &source, has_tokens),
         None => {
             let kind = key.child("kind");
             let left_out = OPTIONAL.iter().find(|(kind, _)| *kind == source.kind);

@@ -88,7 +88,6 @@ kinds! {
     Address: String, Text, address, text,
         "\"host:port\", for example \"127.0.0.1:8088\", \"[::1]:8088\" or \"0.0.0.0:0\"";
     Servers: String, Text, servers, text, "\"host:port\", several separated by commas";
-    NeededPath: PathBuf, Text, needed_path, |path: &PathBuf| text(&path.display()), "a path";
     OptionalPath: Option<PathBuf>, Text, optional_path, optional_path_text, "a path, or \"\" for none";
     Text: String, Text, |text: &str| Ok(text.to_owned()), text, "a text, or \"\" for none";
     Folder: String, Text, folder, text, "a path, \"s3://bucket/prefix\", or \"\" for none";
@@ -154,10 +153,6 @@ fn host_port(text: &str, port_needed: bool) -> Result<(), BadValue> {
         Some(port) if port.parse::<u16>().is_err() => Err(BadValue::Port),
         _ => Ok(()),
     }
-}
-
-fn needed_path(text: &str) -> Result<PathBuf, BadValue> {
-    if text.is_empty() { Err(BadValue::Empty) } else { Ok(text.into()) }
 }
 
 fn optional_path(text: &str) -> Result<Option<PathBuf>, BadValue> {

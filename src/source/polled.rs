@@ -128,11 +128,11 @@ pub struct PolledSource<L> {
 }
 
 /// The reply channel of a caller: it gets the revision up to which a listing that began after the request is applied.
-pub(super) type ListingRequest = oneshot::Sender<Result<Revision, SourceError>>;
+type ListingRequest = oneshot::Sender<Result<Revision, SourceError>>;
 
 /// A handle that requests a listing now.
 #[derive(Debug)]
-pub(super) struct ListingRequester(pub(super) SyncSender<ListingRequest>);
+struct ListingRequester(SyncSender<ListingRequest>);
 
 impl<L: Listing> PolledSource<L> {
     /// Creates a source that is listed every `interval`, or less often if a listing takes long.
@@ -249,18 +249,22 @@ impl<L: Listing> Source for PolledSource<L> {
 
 impl LatestOffsets for ListingRequester {
     fn required_revisions<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
-        async move {
-            let (sender, answer) = oneshot::channel();
-            let failed = |reason: &str| SourceError::Unreachable { reason: reason.to_owned() };
-            self.0.try_send(sender).map_err(|error| match error {
-                TrySendError::Full(_) => failed("too many requests are waiting for the next listing; retry later"),
-                TrySendError::Disconnected(_) => failed("the source is no longer read"),
-            })?;
-            let revision = answer.await.map_err(|_| failed("the source is no longer read"))??;
-            Ok(vec![(SHARD, revision)])
-        }
-        .boxed()
+        async move { Ok(vec![(SHARD, send(&self.0, |reply| reply).await?)]) }.boxed()
     }
+}
+
+/// Sends a request to the thread of a source and waits for the reply.
+pub(super) async fn send<R, T>(
+    queue: &SyncSender<R>,
+    request: impl FnOnce(oneshot::Sender<Result<T, SourceError>>) -> R,
+) -> Result<T, SourceError> {
+    let (sender, reply) = oneshot::channel();
+    let failed = |reason: &str| SourceError::Unreachable { reason: reason.to_owned() };
+    queue.try_send(request(sender)).map_err(|error| match error {
+        TrySendError::Full(_) => failed("too many requests are waiting for the source; retry later"),
+        TrySendError::Disconnected(_) => failed("the source is no longer read"),
+    })?;
+    reply.await.map_err(|_| failed("the source is no longer read"))?
 }
 
 #[cfg(test)]

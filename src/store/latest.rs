@@ -1,5 +1,5 @@
-//! Reads of the latest offsets: a source reports up to which revision the store must be applied to show what the source
-//! holds now.
+//! Requests of callers to the reader of a source: up to which revision the store must be applied to show what the source
+//! holds now, and offsets that a caller writes.
 
 use std::fmt;
 
@@ -21,6 +21,12 @@ pub trait LatestOffsets: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Applies offsets that a caller wrote as lines of JSON. Returns `None` if the source takes none.
+    fn import(&self, lines: Vec<u8>) -> Option<BoxFuture<'_, Result<ImportOutcome, SourceError>>> {
+        let _ = lines;
+        None
+    }
+
     /// Returns the source's own counters.
     fn counters(&self) -> Vec<SourceCounter> {
         vec![]
@@ -34,6 +40,17 @@ pub enum Scope {
     Key(Name, Name, i32),
     /// All offsets of the source.
     All,
+}
+
+/// Outcome of an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportOutcome {
+    /// Number of lines that were applied.
+    pub accepted: u64,
+    /// Number of lines that are not valid.
+    pub malformed: u64,
+    /// The number of the last line that is not valid, and the reason.
+    pub last_rejected: Option<String>,
 }
 
 /// A counter of a source, for metrics.

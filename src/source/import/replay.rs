@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     line::{self, Line, LineError},
-    tail::FileItem,
+    tail::{FileItem, MAX_LINE_BYTES},
 };
 use crate::{
     clock::Ticks,
@@ -13,6 +13,7 @@ use crate::{
     store::{
         event::{Event, EventKind},
         group,
+        latest::ImportOutcome,
         source::ReadOutcome,
         writer::{ShardWriter, SourceWriter},
     },
@@ -57,10 +58,42 @@ impl<'a> LineApplier<'a> {
             FileItem::Start => (self.malformed, self.last_rejected) = (0, None),
             FileItem::TooLong(number) => self.reject(number, LineError::TooLong),
             FileItem::Unfinished(number) => self.reject(number, LineError::Unfinished),
-            FileItem::Line(number, bytes) => match line::parse(bytes, self.source) {
-                Ok(line) => line.iter().for_each(|line| self.add(line)),
-                Err(error) => self.reject(number, error),
-            },
+            FileItem::Line(number, bytes) => {
+                self.process_line(number, bytes);
+            }
+        }
+    }
+
+    /// Processes lines that a client sent. They are commits and deletions, even before the file was read.
+    pub(super) fn import(&mut self, lines: &[u8]) -> ImportOutcome {
+        let (is_loaded, malformed) = (self.is_loaded, self.malformed);
+        self.flush();
+        self.is_loaded = true;
+        let mut outcome = ImportOutcome::default();
+        for (line, number) in lines.split(|byte| *byte == b'\n').zip(1..) {
+            match line.len() {
+                0..=MAX_LINE_BYTES => outcome.accepted += u64::from(self.process_line(number, line)),
+                _ => self.reject(number, LineError::TooLong),
+            }
+        }
+        self.flush();
+        self.is_loaded = is_loaded;
+        outcome.malformed = self.malformed - malformed;
+        outcome.last_rejected = self.last_rejected.clone().filter(|_| outcome.malformed > 0);
+        outcome
+    }
+
+    /// Returns whether the line is an offset or a deletion.
+    fn process_line(&mut self, number: u64, bytes: &[u8]) -> bool {
+        match line::parse(bytes, self.source) {
+            Ok(line) => {
+                line.iter().for_each(|line| self.add(line));
+                line.is_some()
+            }
+            Err(error) => {
+                self.reject(number, error);
+                false
+            }
         }
     }
 

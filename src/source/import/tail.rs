@@ -114,6 +114,11 @@ impl Tail {
         Self { path, opened: None, initial_length: None }
     }
 
+    /// Returns the path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads the next part of the file, at most [`MAX_BYTES_PER_READ`] bytes. A replaced file is read to its end first.
     ///
     /// # Errors

@@ -97,13 +97,25 @@ impl Drop for Lab {
 }
 
 fn load(path: &str) -> LoadedConfig {
+    load_section(&format!("file = '{path}'\ninterval = '365days'\n")).unwrap()
+}
+
+fn load_section(section: &str) -> Result<LoadedConfig, config::ConfigErrors> {
     let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
-    let file = format!(
-        "[clusters.a]\nbootstrap_servers = 'h:1'\ngroups.deny = '^hidden'\n\
-         [sources.import]\nfile = '{path}'\ninterval = '365days'\n"
-    );
+    let cluster = "[clusters.a]\nbootstrap_servers = 'h:1'\ngroups.deny = '^hidden'\n";
+    let file = format!("{cluster}[sources.import]\n{section}");
     let context = LoadContext { kinds: &source::kinds(), file: Some(&file) };
-    Config::load_with(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }, context).unwrap()
+    Config::load_with(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }, context)
+}
+
+#[test]
+fn a_source_without_input_and_writes_without_tokens_are_refused() {
+    let refused = |section: &str| load_section(section).unwrap_err().to_string();
+    let error = refused("interval = '1s'\n");
+    assert!(error.contains("sources.import.file: missing; set it to a path, or set `http` to true"), "{error}");
+    let error = refused("http = true\n");
+    assert!(error.contains("sources.import.http: lets clients write offsets, which needs tokens"), "{error}");
+    load_section("http = true\n[server.auth]\ntokens_file = 't'\n").unwrap();
 }
 
 fn line(group: &str, offset: i64) -> String {
