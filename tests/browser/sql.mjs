@@ -110,7 +110,7 @@ export async function sql(browser, server) {
 
 export async function large(browser, server) {
   // Computes for minutes before its second row, on any machine.
-  const endless = "SELECT 1 AS n UNION ALL SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d WHERE a.position + b.position + c.position + d.position < 0";
+  const endless = "SELECT 1 AS n UNION ALL SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 20) d WHERE a.position + b.position + c.position + d.position < 0";
   const many = "SELECT a.group_id, a.committed_offset, b.partition FROM offsets a CROSS JOIN (SELECT partition FROM partitions WHERE topic = 'wide' AND partition < 15) b WHERE a.topic = 'orders'";
   await check("SQL: a million rows scroll to the last, and a cell of it is there", () =>
     on(browser, server, link(`${many} LIMIT 900000`), {}, async (page) => {

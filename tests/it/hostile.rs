@@ -26,7 +26,7 @@ const THREADS: usize = 2;
 const SHORT: Duration = Duration::from_secs(3);
 
 /// A join that rejects every pair: it computes until it is cancelled, and never yields.
-const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
+const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 20) d \
                        WHERE a.position + b.position + c.position + d.position < 0";
 
 /// Starts a cluster with 100 offsets per group, and a server process that reads it.

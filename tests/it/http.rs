@@ -198,7 +198,7 @@ fn errors_have_the_status_of_their_kind() {
     assert_problem(&exhausted, 429, "sql.max_rows");
     assert_eq!(exhausted.header("retry-after"), "", "a retry would fail again");
     let endless = "SELECT sum(a.position * b.position * c.position * d.position) FROM columns a, columns b, columns c, \
-                   (SELECT * FROM columns LIMIT 50) d";
+                   (SELECT * FROM columns LIMIT 20) d";
     let lab = Setup::default().with("SQL_TIMEOUT", "500ms").ready(&kafka(1));
     assert_problem(&post(&lab, endless, &[]), 504, "sql.timeout");
 }

@@ -233,6 +233,10 @@ fn the_tables_have_the_columns_that_users_rely_on() {
             "cluster source group_id topic partition committed_offset committed_at log_start_offset margin log_start_rate consume_rate loss_seconds expires_at",
         ),
         ("status_changes", "cluster source group_id from_status to_status at"),
+        (
+            "source_differences",
+            "cluster group_id topic partition source committed_offset committed_at other_source other_committed_offset other_committed_at difference newer_source",
+        ),
         ("stopped_groups", "cluster source group_id state members lag max_lag_seconds last_committed_at"),
         (
             "clusters",

@@ -182,7 +182,7 @@ fn tables_fit_the_terminal_or_become_records() {
 fn ctrl_c_stops_a_statement_and_the_history_outlives_the_prompt() {
     let (lab, home) = (lab("billing"), TempDir::new().unwrap());
     let mut terminal = Terminal::open(&lab, home.path(), 100);
-    terminal.press("SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d\r");
+    terminal.press("SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 20) d\r");
     terminal.shows("      -> ");
     terminal.press("WHERE a.position + b.position + c.position + d.position < 0;\r");
     let is_busy = || {

@@ -14,6 +14,7 @@ use offsetd::source::{Source as _, add_table};
 use offsetd::sql::{Engine, Statement};
 use offsetd::store::Store;
 use offsetd::store::event::{Event, EventKind};
+use offsetd::store::group::Commit;
 use offsetd::store::latest::SourceError;
 use offsetd::store::membership::{Assigned, GroupDescription, GroupKind, GroupState, MemberDescription, TopicRef};
 use offsetd::store::writer::SourceWriter;
@@ -46,10 +47,6 @@ impl Listing for StoreListing {
 
 /// Adds a member to a group in Kafka, which reads partitions of orders.
 fn join(store: &Arc<Store>, group: &str, partitions: &[i32]) {
-    let cluster = &store.clusters()[0];
-    let number = log_partition_for(group, 4).unwrap();
-    let shard = SourceWriter::own(store, cluster).shard(number).unwrap();
-    let revision = shard.applied().max(Revision(0));
     let member = MemberDescription {
         member_id: format!("{group}-1").into(),
         instance_id: None,
@@ -65,7 +62,15 @@ fn join(store: &Arc<Store>, group: &str, partitions: &[i32]) {
         protocol: None,
         members: Some(vec![member]),
     };
-    let kind = EventKind::Classic(Some(Arc::new(told.membership(revision))));
+    apply(store, group, EventKind::Classic(Some(Arc::new(told.membership(Revision(0))))));
+}
+
+/// Applies an event of a group in Kafka.
+fn apply(store: &Arc<Store>, group: &str, kind: EventKind<'_>) {
+    let cluster = &store.clusters()[0];
+    let number = log_partition_for(group, 4).unwrap();
+    let shard = SourceWriter::own(store, cluster).shard(number).unwrap();
+    let revision = shard.applied().max(Revision(0));
     shard.apply(&[Event { revision, at: NOW, group, kind }], Revision(0));
     shard.reached(revision.next());
 }
@@ -180,6 +185,28 @@ fn rows_of_two_sources_come_in_the_order_that_is_asked_for() {
     assert_eq!(lab.rows(sql), ["|0|kafka|90|", "|0|redis|40|", "|1|kafka|91|", "|1|redis|41|"]);
     let sql = "SELECT topic, partition FROM lag WHERE group_id = 'both' ORDER BY topic, partition";
     assert_eq!(lab.rows(sql), ["|orders|0|", "|orders|0|", "|orders|1|", "|orders|1|"]);
+}
+
+#[test]
+fn offsets_of_one_partition_in_two_sources_are_compared() {
+    let lab = Lab::new();
+    let sql = "SELECT group_id, topic, partition, source, committed_offset, other_source, other_committed_offset, difference \
+               FROM source_differences";
+    assert_eq!(lab.sorted(sql), ["|both|orders|0|kafka|90|redis|40|50|", "|both|orders|1|kafka|91|redis|41|50|"]);
+    let newer =
+        "SELECT DISTINCT newer_source, committed_at IS NULL, other_committed_at IS NULL FROM source_differences";
+    assert_eq!(lab.rows(newer), ["||false|true|"], "the commit and the read of Redis are of the same time");
+    let commit = Commit {
+        committed_offset: 92,
+        committed_at: NOW + 1,
+        leader_epoch: -1,
+        metadata: "",
+        expires_at: None,
+        topic_id: None,
+    };
+    apply(&lab.store, "both", EventKind::Commit { topic: "orders", partition: 1, commit });
+    let newer = "SELECT partition, newer_source FROM source_differences";
+    assert_eq!(lab.sorted(newer), ["|0||", "|1|kafka|"]);
 }
 
 #[test]

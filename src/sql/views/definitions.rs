@@ -2,7 +2,8 @@
 
 use super::ViewDefinition;
 
-pub(in super::super) const ALL: &[ViewDefinition] = &[RELATIONS, ACTIVE_CONSUMERS, CONSUMERS, STOPPED_GROUPS];
+pub(in super::super) const ALL: &[ViewDefinition] =
+    &[RELATIONS, ACTIVE_CONSUMERS, CONSUMERS, STOPPED_GROUPS, SOURCE_DIFFERENCES];
 
 /// The edges group → topic → owner.
 ///
@@ -134,5 +135,42 @@ FROM groups WHERE status = 'stopped'",
         ("lag", "Sum of the known lags"),
         ("max_lag_seconds", "Greatest known time lag of a partition (s)"),
         ("last_committed_at", "Time of the newest commit (UTC)"),
+    ],
+};
+
+/// The partitions of groups that commit to several places.
+///
+/// At least one of two sources is not the cluster's own; the join therefore builds its hash table of the rows of the other
+/// sources only.
+const SOURCE_DIFFERENCES: ViewDefinition = ViewDefinition {
+    name: "source_differences",
+    comment: "One row per pair of sources that both store an offset of the same group and partition",
+    sql: "\
+SELECT a.cluster, a.group_id, a.topic, a.partition, a.source, a.committed_offset, a.committed_at,
+       b.source AS other_source, b.committed_offset AS other_committed_offset, b.committed_at AS other_committed_at,
+       a.committed_offset - b.committed_offset AS difference,
+       CASE WHEN coalesce(a.committed_at, a.observed_at) > coalesce(b.committed_at, b.observed_at) THEN a.source
+            WHEN coalesce(a.committed_at, a.observed_at) < coalesce(b.committed_at, b.observed_at) THEN b.source
+       END AS newer_source
+FROM offsets a
+JOIN offsets b ON a.cluster = b.cluster AND a.group_id = b.group_id AND a.topic = b.topic AND a.partition = b.partition
+WHERE b.source <> 'kafka' AND (a.source = 'kafka' OR a.source < b.source)",
+    columns: &[
+        ("cluster", "Name of the cluster in the configuration"),
+        ("group_id", "Group id in both sources"),
+        ("topic", "Topic name"),
+        ("partition", "Partition number"),
+        ("source", "Source of committed_offset: kafka if it is one of the two, otherwise the first by name"),
+        ("committed_offset", "Committed offset in source"),
+        ("committed_at", "Time of the commit in source (UTC); NULL if the source does not store it"),
+        ("other_source", "The other source"),
+        ("other_committed_offset", "Committed offset in other_source"),
+        ("other_committed_at", "Time of the commit in other_source (UTC); NULL if the source does not store it"),
+        ("difference", "committed_offset minus other_committed_offset"),
+        (
+            "newer_source",
+            "The source of the later commit, by the time at which a value was first seen where a source does not store times; \
+             NULL if unknown or equal",
+        ),
     ],
 };

@@ -132,7 +132,7 @@ public final class Client {
           .equals(List.of("offsets")), "patterns");
       that(strings(metadata.getTables("other", null, null, null), "TABLE_NAME").isEmpty(), "another catalog");
       that(strings(metadata.getTables(null, null, "%", new String[] {"VIEW"}), "TABLE_NAME")
-          .equals(List.of("active_consumers", "consumers", "relations", "stopped_groups")), "views");
+          .equals(List.of("active_consumers", "consumers", "relations", "source_differences", "stopped_groups")), "views");
       that(strings(metadata.getCatalogs(), "TABLE_CAT").equals(List.of("offsetd")), "catalogs");
       that(strings(metadata.getSchemas(), "TABLE_SCHEM").equals(List.of("public")), "schemas");
       that(strings(metadata.getTableTypes(), "TABLE_TYPE").equals(List.of("TABLE", "VIEW")), "table types");

@@ -166,7 +166,7 @@ def adbc_accepts_credentials():
 
 @check
 def adbc_cancels():
-    endless = ("SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d "
+    endless = ("SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 20) d "
                "WHERE a.position + b.position + c.position + d.position < 0")
     with connect() as connection, connection.cursor() as cursor:
         cursor.execute(endless)
@@ -187,7 +187,7 @@ def adbc_ends_with_its_deadline():
     with connect(conn_kwargs=options) as connection, connection.cursor() as cursor:
         try:
             cursor.execute("SELECT sum(a.position * b.position * c.position * d.position) "
-                           "FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d")
+                           "FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 20) d")
             cursor.fetchall()
         except adbc_driver_manager.Error as error:
             assert "eadline" in str(error) or "timeout" in str(error).lower(), error

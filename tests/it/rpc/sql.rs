@@ -15,9 +15,9 @@ use crate::support::{Lab, Setup, kafka, until};
 /// Statements that compute for minutes without reading data: a join with a condition that is never true, and one
 /// without a condition.
 const ENDLESS: [&str; 2] = [
-    "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
+    "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 20) d \
      WHERE a.position + b.position + c.position + d.position < 0",
-    "SELECT sum(a.position * b.position * c.position * d.position) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d",
+    "SELECT sum(a.position * b.position * c.position * d.position) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 20) d",
 ];
 
 fn request(statement: &str) -> SqlRequest {

@@ -118,7 +118,7 @@ fn a_browser_calls_over_http_1_with_grpc_web() {
 #[test]
 fn the_callers_deadline_ends_a_statement_on_the_server() {
     let lab = Lab::new(1);
-    let statement = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d WHERE a.position + d.position < 0";
+    let statement = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 20) d WHERE a.position + d.position < 0";
     let request = offsetd::rpc::proto::SqlRequest { statement: statement.to_owned(), ..Default::default() };
     // tonic's client would apply the deadline itself, so the request is sent without it.
     let answer = grpc_web(&lab, "Sql", &request, &[("grpc-timeout", "300m")]);
@@ -166,7 +166,7 @@ fn a_stop_ends_streams_as_unavailable_and_the_server_cleanly() {
 fn a_stop_ends_statements_under_way() {
     let lab = Lab::new(1);
     let statement = "SELECT sum(a.position * b.position * c.position * d.position) FROM columns a, columns b, columns c, \
-                     (SELECT * FROM columns LIMIT 50) d";
+                     (SELECT * FROM columns LIMIT 20) d";
     let request = offsetd::rpc::proto::SqlRequest { statement: statement.to_owned(), ..Default::default() };
     let mut stream = lab.block_on(lab.client().sql(request)).unwrap().into_inner();
     assert!(lab.block_on(stream.message()).unwrap().is_some(), "the schema");
