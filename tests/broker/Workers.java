@@ -7,9 +7,10 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.*;
 
 final class Workers {
-    /** A consumer that commits after every poll that returned records. */
+    /** A consumer that commits after every poll that returned records, or never if "commit" is false. */
     static final class Consume extends Worker {
         private final Consumer<byte[], byte[]> consumer;
+        private final boolean commits;
 
         Consume(String brokers, JsonNode c) {
             Map<String, Object> settings = new HashMap<>();
@@ -23,6 +24,7 @@ final class Workers {
             }
             else settings.put("partition.assignment.strategy", assignor(c.path("assignor").asText("range")));
             consumer = Driver.consumer(brokers, settings);
+            commits = c.path("commit").asBoolean(true);
             List<String> topics = new ArrayList<>();
             c.path("topics").forEach(t -> topics.add(t.asText()));
             if (c.has("regex")) Newer.instance().subscribe(consumer, Driver.text(c, "regex"));
@@ -41,7 +43,7 @@ final class Workers {
         @Override
         void turn() {
             try {
-                if (!consumer.poll(Duration.ofMillis(100)).isEmpty()) consumer.commitSync(Duration.ofSeconds(5));
+                if (!consumer.poll(Duration.ofMillis(100)).isEmpty() && commits) consumer.commitSync(Duration.ofSeconds(5));
             } catch (CommitFailedException | RetriableException | FencedInstanceIdException e) {
                 // a rebalance happened, or the broker is down: the next step retries
             }

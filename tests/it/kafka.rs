@@ -16,7 +16,7 @@ mod audit;
 pub(crate) mod broker;
 mod compare;
 mod doctor;
-mod driver;
+pub(crate) mod driver;
 mod facts;
 pub(crate) mod faults;
 mod groups;

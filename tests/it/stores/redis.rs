@@ -20,7 +20,7 @@ const ROWS: &str =
     "SELECT group_id, topic, partition, committed_offset FROM offsets WHERE source = 'redis' ORDER BY 1, 2, 3";
 
 /// A `redis-server` and its folder.
-struct Redis {
+pub(super) struct Redis {
     process: Process,
     folder: TempDir,
     port: u16,
@@ -28,7 +28,7 @@ struct Redis {
 }
 
 impl Redis {
-    fn start(options: &[&str]) -> Self {
+    pub(super) fn start(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let (folder, port) = (TempDir::new().unwrap(), free_port());
         let process = Self::run(folder.path(), port, &options);
@@ -67,7 +67,7 @@ impl Redis {
     }
 
     /// Runs commands, one per line; each must succeed.
-    fn fill(&self, commands: &str) {
+    pub(super) fn fill(&self, commands: &str) {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &self.port.to_string(), "--no-raw"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -77,7 +77,7 @@ impl Redis {
         assert!(output.status.success() && !text.contains("(error)"), "{text}");
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 }
