@@ -102,7 +102,7 @@ fn load(path: &str) -> LoadedConfig {
         "[clusters.a]\nbootstrap_servers = 'h:1'\ngroups.deny = '^hidden'\n\
          [sources.import]\nfile = '{path}'\ninterval = '365days'\n"
     );
-    let context = LoadContext { kinds: &source::kinds(), file: Some(&file) };
+    let context = LoadContext { kinds: &source::kinds(), file: Some(&file), ..LoadContext::default() };
     Config::load_with(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }, context).unwrap()
 }
 
