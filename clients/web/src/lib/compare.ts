@@ -3,7 +3,7 @@ import type { Whole } from "./format";
 import type { Side } from "./router.svelte";
 import { OLDEST, text, where } from "./sql";
 
-/** What is compared: columns of a side. */
+/** The compared columns of a side. */
 export const MEASURES = ["lag", "lag_seconds", "consume_rate", "committed_offset"] as const;
 export type Measure = (typeof MEASURES)[number];
 

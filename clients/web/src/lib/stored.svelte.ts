@@ -4,7 +4,7 @@ export class StoredList<T> {
   list = $state.raw<T[]>([]);
   readonly #key: string;
 
-  /** `name` returns what tells an entry from others; undefined for what is not an entry. */
+  /** `name` returns the name of an entry, which no other entry has; undefined for a value that is not an entry. */
   constructor(
     key: string,
     readonly most: number,
