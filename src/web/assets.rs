@@ -35,7 +35,8 @@ pub(super) fn security(frame_ancestors: &[String]) -> HeaderMap {
     let ancestors = if frame_ancestors.is_empty() { "'none'".to_owned() } else { frame_ancestors.join(" ") };
     let policy = HeaderValue::try_from(format!("{POLICY}; frame-ancestors {ancestors}"));
     // Origins are ASCII, so the policy is always a valid header value.
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy.unwrap_or(HeaderValue::from_static("default-src 'none'")));
+    let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy.unwrap_or(nothing));
     if frame_ancestors.is_empty() {
         // For browsers without `frame-ancestors`. It cannot allow some origins, only none.
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
