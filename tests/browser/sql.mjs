@@ -83,7 +83,7 @@ export async function sql(browser, server) {
     }));
   await check("SQL: a statement is saved under a name, replaced, run, deleted and restored", () =>
     on(browser, server, "/sql", {}, async (page) => {
-      const menu = page.locator("summary", { hasText: "Saved" });
+      const menu = page.locator("summary.button", { hasText: "Saved" });
       const name = page.getByLabel("Name of the statement");
       const list = page.getByRole("list", { name: "Saved statements" });
       const stored = () => page.evaluate(() => JSON.parse(localStorage.getItem("offsetd-saved")).map((one) => `${one.name}: ${one.statement}`));
@@ -119,13 +119,13 @@ export async function sql(browser, server) {
       for (const [saved, expected] of [["{", 0], ["null", 0], ["[[[", 0], [bad, 1]]) {
         await set({ "offsetd-saved": saved, "offsetd-statements": `[null, {"statement": 1}, {"statement": "SELECT 1", "at": "x"}]` });
         await page.reload();
-        await page.locator("summary", { hasText: "Saved" }).click();
+        await page.locator("summary.button", { hasText: "Saved" }).click();
         await page.getByLabel("Name of the statement").waitFor();
         equal(await page.getByRole("button", { name: /^Delete / }).count(), expected, saved);
       }
       await set({ "offsetd-saved": JSON.stringify(Array.from({ length: 100 }, (_, at) => ({ name: `n${at}`, statement: "SELECT 1" }))) });
       await page.reload();
-      await page.locator("summary", { hasText: "Saved" }).click();
+      await page.locator("summary.button", { hasText: "Saved" }).click();
       await page.getByLabel("Name of the statement").fill("one more");
       await page.getByRole("button", { name: "Save", exact: true }).click();
       await page.getByText("100 statements are saved. Delete one first.").waitFor();
