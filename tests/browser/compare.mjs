@@ -68,7 +68,7 @@ export async function compare(browser, server, site) {
       equal([...new URL(page.url()).searchParams].sort(), Object.entries(same).sort());
       await right.getByRole("button", { name: "All groups" }).click();
       await right.getByText("All groups of west").waitFor();
-      await page.getByRole("navigation").getByRole("link", { name: "Overview" }).click();
+      await page.getByRole("navigation").getByRole("link", { name: "Overview", exact: true }).click();
       const compare = page.getByRole("region", { name: "Clusters" }).getByRole("link", { name: "compare" });
       await compare.first().click();
       await until("a side", () => new URL(page.url()).searchParams.get("left_cluster"));
