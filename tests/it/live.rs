@@ -354,12 +354,12 @@ fn statements_of_the_operator_are_a_table_that_follows_the_file() {
     files.configure(&(east.clone() + one));
     let lab = files.setup().ready(&kafka);
     let queries = |lab: &Lab| lab.sql("SELECT * FROM queries ORDER BY name").rows;
-    let first = json!({"name": "one", "statement": "SELECT group_id FROM groups", "description": "Ids"});
-    assert_eq!(queries(&lab), [first.clone()]);
+    let first = [json!({"name": "one", "statement": "SELECT group_id FROM groups", "description": "Ids"})];
+    assert_eq!(queries(&lab), first);
     files.configure(&format!("{east}{one}[queries.two]\nstatement = 'SELECT 1 FROM; SELECT 2'\n"));
     let error = |lab: &Lab| lab.sql("SELECT config_error FROM server").rows.remove(0)["config_error"].to_string();
     until("the syntax error", || error(&lab).contains("queries.two.statement"));
-    assert_eq!(queries(&lab), [first]);
+    assert_eq!(queries(&lab), first);
     files.configure(&format!("{east}[queries.two]\nstatement = 'SELECT 2'\n"));
     until("another query", || queries(&lab) == [json!({"name": "two", "statement": "SELECT 2", "description": null})]);
 }
