@@ -139,12 +139,13 @@ impl App {
             Dependencies { store: Arc::clone(&store), history_store, config: config.clone(), stop: stop_sources };
         let mut clusters = ActiveClusters::new(dependencies);
         clusters.set(&config.clusters, &config.sources)?;
+        store.set_config_loaded(config.queries);
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(threads("SQL"))?;
         let engine = Arc::new(engine);
         let service = Service::new(Arc::clone(&engine), config.server.clone(), config.history.step, stop.clone());
         let (grpc, health) = rpc::routes(service.clone())?;
         let connections = Arc::new(Connections::default());
-        let web = Web::new(engine, service, config.server.ready_after, Arc::clone(&connections), stop.clone());
+        let web = Web::new(engine, service, &config.server, Arc::clone(&connections), stop.clone());
         let router = access.protect(grpc.merge(web::routes(web)));
         let (tcp, address) = bind(&config.server.listen).await?;
         let limits = config.server.limits.clone();

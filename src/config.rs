@@ -34,7 +34,7 @@ pub use layers::{CheckProperty, Flags, Layers, NotAProperty, Property, PropertyE
 pub use oauth::{AwsVariables, Oauth};
 pub use resolve::{EffectiveValue, SectionValues};
 pub use settings::{
-    Admin, Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions,
+    Admin, Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, NamedQuery, Server, Sql, Tls, Transactions,
 };
 pub(crate) use source::KindSettings;
 pub use source::{KindConfig, KindSpec, SettingError, Source};
@@ -66,6 +66,8 @@ section! {
     with {
         /// The clusters to watch. Not empty; names are unique.
         pub clusters: Vec<Cluster>,
+        /// Statements of the operator, by name.
+        pub queries: Vec<NamedQuery>,
         /// Sources of offsets that are stored outside Kafka. Names are unique; each source names an existing cluster.
         pub sources: Vec<Source>,
     }
@@ -76,9 +78,14 @@ section! {
 pub struct LoadContext<'a> {
     /// The kinds of sources.
     pub kinds: &'a [KindSpec],
+    /// Checks the syntax and the limits of a statement; `None` accepts all statements.
+    pub check_statement: Option<CheckStatement>,
     /// The text of the configuration file, if the caller has already read it.
     pub file: Option<&'a str>,
 }
+
+/// A function that checks the syntax of one statement, and the limits that apply before planning.
+pub type CheckStatement = fn(&str, &Sql) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// A configuration, and the origin of each value.
 #[derive(Clone, Debug)]
@@ -117,6 +124,7 @@ impl Config {
         }
         let has_tokens = config.server.auth.tokens_file.is_some();
         config.sources = source::sources(&mut resolver, &names, context.kinds, has_tokens);
+        config.queries = queries(&mut resolver, &config.sql, context.check_statement);
         config.check(&mut resolver);
         Ok(LoadedConfig { config, effective: resolver.finish()? })
     }
@@ -165,7 +173,26 @@ fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// Returns whether a text is a valid name of a cluster or source.
+/// Reads the statements of the operator.
+fn queries(resolver: &mut Resolver<'_>, limits: &Sql, check: Option<CheckStatement>) -> Vec<NamedQuery> {
+    let mut queries = vec![];
+    for name in resolver.document.children("queries") {
+        let key = Key::from("queries").child(&name);
+        if !is_name(&name) {
+            resolver.error(&key, Problem::QueryName);
+        }
+        let query = NamedQuery::resolve(resolver, &key);
+        // An empty statement is reported where it is read.
+        let checked = check.filter(|_| !query.statement.is_empty()).map(|check| check(&query.statement, limits));
+        if let Some(Err(cause)) = checked {
+            resolver.error_of(&key.child("statement"), Problem::Statement(cause));
+        }
+        queries.push(NamedQuery { name, ..query });
+    }
+    queries
+}
+
+/// Returns whether a text is a valid name of a cluster, source or query.
 fn is_name(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     (1..=64).contains(&name.len()) && name.chars().all(valid)
@@ -189,6 +216,17 @@ const EXAMPLE_KAFKA: &str = "\
 # security.protocol = \"SASL_SSL\"
 ";
 
+const EXAMPLE_QUERIES: &str = "
+# Statements that the SQL table `queries` and the dashboard offer to all users, one section per statement. None is
+# configured by default, so this section is commented out.
+";
+
+/// Example values of [`NamedQuery`].
+const EXAMPLE_QUERY: [(&str, &str); 2] = [
+    ("statement", "SELECT cluster, group_id, lag FROM groups WHERE status = 'stopped' ORDER BY lag DESC"),
+    ("description", "Groups that no longer commit"),
+];
+
 const EXAMPLE_SOURCES: &str = "
 # Sources of offsets that are stored outside Kafka, one section per source. The name of a section is the value of the
 # column `source`. No source is configured by default, so these sections, one for each kind, are commented out.
@@ -205,6 +243,10 @@ pub fn example(kinds: &[KindSpec]) -> String {
     });
     out.push('\n');
     out.push_str(EXAMPLE_KAFKA);
+    out.push_str(EXAMPLE_QUERIES);
+    let mut query = String::new();
+    write_section(&mut query, &Key::from("queries").child("stopped"), NamedQuery::SETTINGS);
+    write_commented(&mut out, &query, &EXAMPLE_QUERY);
     out.push_str(EXAMPLE_SOURCES);
     for kind in kinds {
         let key = Key::from("sources").child(kind.name);
@@ -214,7 +256,7 @@ pub fn example(kinds: &[KindSpec]) -> String {
     out
 }
 
-/// Writes the section of a kind of source, commented out. Its settings begin with `#` without a space after it.
+/// Writes the section of a kind of source, commented out.
 fn write_kind(out: &mut String, section: &Key, kind: &KindSpec) {
     let mut text = String::new();
     write_section(&mut text, section, source::Source::SETTINGS);
@@ -223,10 +265,14 @@ fn write_kind(out: &mut String, section: &Key, kind: &KindSpec) {
     (kind.visit)(section, &mut |key, settings| write_section(&mut kind_text, key, settings));
     // The settings of the kind belong to the same section, so its header is removed.
     text.push_str(kind_text.trim_start().strip_prefix(&format!("[{section}]\n")).unwrap_or(&kind_text));
-    for line in text.trim_start().lines() {
+    write_commented(out, &text, &[&[("kind", kind.name)], kind.examples].concat());
+}
+
+/// Writes a section, commented out, with example values. Its settings begin with `#` without a space after it.
+fn write_commented(out: &mut String, section: &str, examples: &[(&str, &str)]) {
+    for line in section.trim_start().lines() {
         let name = line.split_once(" = ").map_or("", |(name, _)| name);
-        let example = kind.examples.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-        let example = if name == "kind" { Some(kind.name) } else { example };
+        let example = examples.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
         let _ = match example {
             _ if line.is_empty() || line.starts_with('#') => writeln!(out, "{line}"),
             Some(example) => writeln!(out, "#{name} = {}", quoted(example)),

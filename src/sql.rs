@@ -29,5 +29,6 @@ pub use datafusion::common::ScalarValue;
 pub use datafusion::sql::sqlparser::{dialect::GenericDialect, tokenizer};
 pub use engine::{Answer, Description, Engine, Statement, Stats};
 pub use error::SqlError;
+pub use plan::check_syntax;
 pub use table::COMMENT;
 pub use tables::TableDescription;

@@ -56,6 +56,7 @@ use writer::SourceWriter;
 
 use crate::{
     clock::Clock,
+    config::NamedQuery,
     model::{Millis, Name},
     work::{CancelHandle, StatusBoard},
 };
@@ -88,6 +89,8 @@ pub struct ConfigState {
     pub loaded_at: Millis,
     /// Why a newer configuration was rejected, if one was.
     pub error: Option<String>,
+    /// The statements of the operator.
+    pub queries: Arc<[NamedQuery]>,
 }
 
 /// Why a cluster or source cannot be read.
@@ -134,7 +137,7 @@ impl Store {
             work: StatusBoard::default(),
             clusters: ArcSwap::from_pointee(clusters),
             changed: watch::Sender::default(),
-            config: ArcSwap::from_pointee(ConfigState { loaded_at: clock_now, error: None }),
+            config: ArcSwap::from_pointee(ConfigState { loaded_at: clock_now, error: None, queries: Arc::default() }),
             epochs: AtomicU64::new(1),
             cuts: AtomicU64::new(0),
             settings,
@@ -178,14 +181,14 @@ impl Store {
         self.config.load_full()
     }
 
-    /// Records that a configuration was loaded now.
-    pub fn set_config_loaded(&self) {
-        self.config.store(Arc::new(ConfigState { loaded_at: self.clock.now(), error: None }));
+    /// Records that a configuration with these queries was loaded now.
+    pub fn set_config_loaded(&self, queries: Vec<NamedQuery>) {
+        self.config.store(Arc::new(ConfigState { loaded_at: self.clock.now(), error: None, queries: queries.into() }));
     }
 
     /// Records why a newer configuration was rejected; `None` clears the error.
     pub fn set_config_error(&self, error: Option<String>) {
-        self.config.rcu(|state| ConfigState { loaded_at: state.loaded_at, error: error.clone() });
+        self.config.rcu(|state| ConfigState { error: error.clone(), ..ConfigState::clone(state) });
     }
 
     /// Returns the settings of the store.

@@ -25,6 +25,7 @@ mod sql;
 use coding::Compressor;
 
 use crate::{
+    config,
     error::Error,
     metrics::{self, Connections},
     rpc::{self, Service, proto},
@@ -40,6 +41,8 @@ pub struct Web {
     engine: Arc<Engine>,
     service: Service,
     ready_after: Duration,
+    /// Headers of the pages and assets of the dashboard that tell browsers what these may do.
+    security: HeaderMap,
     connections: Arc<Connections>,
     stop: CancellationToken,
 }
@@ -50,11 +53,12 @@ impl Web {
     pub fn new(
         engine: Arc<Engine>,
         service: Service,
-        ready_after: Duration,
+        config: &config::Server,
         connections: Arc<Connections>,
         stop: CancellationToken,
     ) -> Self {
-        Self { engine, service, ready_after, connections, stop }
+        let security = assets::security(&config.http.frame_ancestors);
+        Self { engine, service, ready_after: config.ready_after, security, connections, stop }
     }
 
     fn store(&self) -> &Arc<Store> {
@@ -86,8 +90,8 @@ pub fn routes(web: Web) -> Router {
 }
 
 /// Returns a page of the dashboard, or for clients that do not accept HTML a list of the endpoints.
-async fn page(uri: Uri, headers: HeaderMap) -> Response {
-    match assets::document(&headers) {
+async fn page(State(web): State<Web>, uri: Uri, headers: HeaderMap) -> Response {
+    match assets::document(&headers, web.security) {
         Some(document) => document,
         None if uri.path() == "/" => ([(header::VARY, "accept")], HOME).into_response(),
         None => not_found(),
@@ -185,8 +189,8 @@ async fn scrape(
 
 /// Responds to an unknown path: with a gRPC status to gRPC calls, with the dashboard, which shows that the page does
 /// not exist, to clients that accept HTML, and with JSON to others.
-async fn fallback(headers: HeaderMap) -> Response {
-    let page = || Some((StatusCode::NOT_FOUND, assets::document(&headers)?).into_response());
+async fn fallback(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let page = || Some((StatusCode::NOT_FOUND, assets::document(&headers, web.security)?).into_response());
     rpc::unimplemented(&headers).or_else(page).unwrap_or_else(not_found)
 }
 

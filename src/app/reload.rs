@@ -206,14 +206,15 @@ pub(super) fn apply(
         tracing::warn!(setting = key, "setting changed in the configuration file; restart the server to apply it");
     }
     *before = loaded.effective;
-    clusters.dependencies.store.set_config_loaded();
+    clusters.dependencies.store.set_config_loaded(loaded.config.queries);
     tracing::info!("configuration reloaded");
     Ok(())
 }
 
-/// Returns the keys of all changed settings except those of clusters and sources.
+/// Returns the keys of all changed settings that need a restart: all except those of clusters, queries and sources.
 fn changed<'a>(before: &'a [EffectiveValue], after: &'a [EffectiveValue]) -> Vec<&'a str> {
-    let is_other = |value: &&EffectiveValue| !value.key.starts_with("clusters.") && !value.key.starts_with("sources.");
+    let reloaded = ["clusters.", "queries.", "sources."];
+    let is_other = |value: &&EffectiveValue| !reloaded.iter().any(|section| value.key.starts_with(section));
     let same = |value: &EffectiveValue| before.iter().any(|of| of.key == value.key && of.value == value.value);
     after.iter().filter(is_other).filter(|value| !same(value)).map(|value| value.key.as_str()).collect()
 }

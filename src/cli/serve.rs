@@ -26,6 +26,7 @@ use crate::{
     config::{CheckProperty, Config, ConfigErrors, Flags, Layers, LoadContext, LoadedConfig, Property},
     demo::{Demo, cluster},
     source::{self, kafka},
+    sql,
 };
 
 pub(super) const DEMO_EXAMPLES: &str = "\
@@ -117,7 +118,7 @@ impl ClusterArgs {
         let Self { bootstrap_servers, cluster_name, config, listen, address_file, kafka } = self.clone();
         let config = config.or_else(|| self.default_config_file(env, Path::new(DEFAULT_CONFIG_FILE)));
         let flags = Flags { config, bootstrap_servers, cluster_name, listen, address_file, kafka };
-        let context = LoadContext { kinds: &source::kinds(), file };
+        let context = LoadContext { kinds: &source::kinds(), check_statement: Some(sql::check_syntax), file };
         Config::load_with(Layers { flags: &flags, env, check_property: check_property() }, context)
     }
 

@@ -187,8 +187,13 @@ pub(super) enum Problem {
     NoCluster,
     #[error("a cluster name consists of A-Z, a-z, 0-9, '_', '.' and '-', and has 1 to 64 characters")]
     ClusterName,
+    #[error("a query name consists of A-Z, a-z, 0-9, '_', '.' and '-', and has 1 to 64 characters")]
+    QueryName,
     #[error("a source name consists of A-Z, a-z, 0-9, '_', '.' and '-', and has 1 to 64 characters")]
     SourceName,
+    /// A statement that cannot be parsed or exceeds a limit.
+    #[error("{0}")]
+    Statement(Box<dyn std::error::Error + Send + Sync>),
     /// An error that the kind of source has found.
     #[error("{0}")]
     Source(Box<dyn std::error::Error + Send + Sync>),

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The sections that contain named sections, such as `[clusters.NAME]`.
-const NAMED: [&str; 2] = ["clusters", "sources"];
+const NAMED: [&str; 3] = ["clusters", "queries", "sources"];
 
 /// The effective value of a setting, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]

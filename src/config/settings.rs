@@ -96,6 +96,9 @@ section! {
         /// dot and names under .localhost, .local, .internal and .svc. Requests to other names get status 421. The name
         /// is not checked if tokens are required, or over HTTP/2 without TLS.
         pub allowed_hosts: Vec<String> = Hosts(""), "otherwise a web page could point its own host name at this server and read the responses (DNS rebinding)";
+        /// Origins of other web pages that may show the dashboard in a frame. `?embed=1` shows a page of the dashboard
+        /// without its navigation.
+        pub frame_ancestors: Vec<String> = Origins(""), "otherwise any web page could show the dashboard in a frame and make users click in it (clickjacking)";
     }
 }
 
@@ -262,6 +265,21 @@ section! {
         pub threads: usize = Count("0"), "they have a lower priority than the threads that read Kafka and answer point queries and probes";
         /// Number of parts into which a scan is split.
         pub target_partitions: usize = Positive("2"), "statements are short, so that a finer split costs more than it gains";
+    }
+}
+
+section! {
+    /// `[queries.NAME]`: a statement that the operator offers to all users, in the SQL table `queries` and on the SQL page.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct NamedQuery {
+        /// One SQL statement. Only its syntax is checked when the configuration is loaded.
+        pub statement: String = SqlText(""), "there is no default; it must be set";
+        /// Meaning of its rows. Empty: none.
+        pub description: String = Text(""), "the name may be sufficient";
+    }
+    with {
+        /// The name: 1 to 64 characters of `[A-Za-z0-9_.-]`.
+        pub name: String,
     }
 }
 

@@ -2,6 +2,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use super::*;
 
+mod queries;
 mod sources;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/offsetd.toml");
@@ -112,7 +113,7 @@ nonsense.password = 'hunter2'
         "offsetd.toml:5: sql.timeout: bad value \"3 parsecs\"",
         "offsetd.toml:6: sql.max_rows: bad value \"0\"; allowed: an integer of at least 1",
         "sql.memory_total: must not be less than",
-        "offsetd.toml:8: histories: unknown key; allowed at the top level: audit, clusters, history, lag, server, sources, sql, transactions",
+        "offsetd.toml:8: histories: unknown key; allowed at the top level: audit, clusters, history, lag, queries, server, sources, sql, transactions",
         "lag.poll_interval.x: unknown key",
         "OFFSETD_SQL_TIMEOT: no setting",
         "OFFSETD_LAG_WINDOW: lag.window: bad value \"many\"",
@@ -283,6 +284,8 @@ fn a_list_is_an_array_or_a_text_with_commas() {
     for (text, says) in [
         ("allowed_hosts = ['a:8088']", "\"a:8088\" is not a host name"),
         ("allowed_origins = ['*']", "\"*\" is not an origin"),
+        ("frame_ancestors = 'https://a; script-src'", "is not an origin"),
+        ("frame_ancestors = 'https://a;b'", "\"https://a;b\" is not an origin"),
         ("allowed_hosts = ['a', 1]", "an array is not allowed here"),
         ("allowed_hosts = true", "a boolean is not allowed here"),
     ] {

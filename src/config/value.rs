@@ -90,6 +90,7 @@ kinds! {
     Servers: String, Text, servers, text, "\"host:port\", several separated by commas";
     OptionalPath: Option<PathBuf>, Text, optional_path, optional_path_text, "a path, or \"\" for none";
     Text: String, Text, |text: &str| Ok(text.to_owned()), text, "a text, or \"\" for none";
+    SqlText: String, Text, sql_text, text, "one SQL statement";
     Folder: String, Text, folder, text, "a path, \"s3://bucket/prefix\", or \"\" for none";
     Pattern: Option<Regex>, Text, pattern, pattern_text, "a regular expression in Rust's syntax, or \"\" for none";
     Hosts: Vec<String>, TextOrArray, |text| each(text, host), list_text,
@@ -155,6 +156,10 @@ fn host_port(text: &str, port_needed: bool) -> Result<(), BadValue> {
     }
 }
 
+fn sql_text(text: &str) -> Result<String, BadValue> {
+    if text.trim().is_empty() { Err(BadValue::Empty) } else { Ok(text.to_owned()) }
+}
+
 fn optional_path(text: &str) -> Result<Option<PathBuf>, BadValue> {
     Ok((!text.is_empty()).then(|| text.into()))
 }
@@ -206,6 +211,8 @@ fn host(host: &str) -> Result<String, BadValue> {
 
 fn origin(origin: &str) -> Result<String, BadValue> {
     let url = url::Url::parse(origin).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    // A semicolon would end the directive of a content security policy, and no host name has one.
+    let url = url.filter(|url| !url.as_str().contains(';'));
     // An origin has only a scheme, a host and a port.
     let url = url.filter(|url| url.as_str().trim_end_matches('/') == url.origin().ascii_serialization());
     url.map(|url| url.origin().ascii_serialization()).ok_or_else(|| BadValue::WebOrigin(origin.to_owned()))

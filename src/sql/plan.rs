@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
-    common::{ParamValues, ScalarValue},
+    common::{ParamValues, ScalarValue, config::SqlParserOptions},
     execution::{SessionState, context::SQLOptions},
     logical_expr::LogicalPlan,
     physical_plan::ExecutionPlan,
@@ -36,7 +36,8 @@ const MAX_PARAMETERS: usize = 1024;
 ///
 /// The statement is wrong, does more than read, or exceeds a limit.
 pub(super) fn logical_plan(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
-    let mut parsed = parse(session, tokens(sql, settings)?)?;
+    let recursion = session.config_options().sql_parser.recursion_limit.get();
+    let mut parsed = parse(recursion, tokens(sql, settings)?)?;
     limits::check_parsed(&parsed, settings, &catalog::relation_count)?;
     column_names::name_columns(&mut parsed);
     let plan = poll_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::from_planning(&error))?;
@@ -46,8 +47,18 @@ pub(super) fn logical_plan(session: &SessionState, sql: &str, settings: &config:
     Ok(plan)
 }
 
-fn parse(session: &SessionState, tokens: Vec<TokenWithSpan>) -> Result<Parsed, SqlError> {
-    let recursion = session.config_options().sql_parser.recursion_limit.get();
+/// Checks the syntax of one statement, and the limits that apply before planning.
+///
+/// # Errors
+///
+/// The text is not exactly one statement, or exceeds a limit.
+pub fn check_syntax(sql: &str, settings: &config::Sql) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let recursion = SqlParserOptions::default().recursion_limit.get();
+    let parsed = parse(recursion, tokens(sql, settings)?)?;
+    Ok(limits::check_parsed(&parsed, settings, &catalog::relation_count)?)
+}
+
+fn parse(recursion: usize, tokens: Vec<TokenWithSpan>) -> Result<Parsed, SqlError> {
     let parser = DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).with_recursion_limit(recursion).build();
     let parsed = parser.and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|error| SqlError::from_planning(&error))?;

@@ -21,6 +21,7 @@ mod lag;
 mod members;
 mod offsets;
 mod partitions;
+mod queries;
 mod retention;
 mod server;
 mod sources;
@@ -41,6 +42,7 @@ pub(super) fn all() -> Vec<Arc<AnyTable>> {
         AnyTable::of::<members::Members>(),
         AnyTable::of::<offsets::Offsets>(),
         AnyTable::of::<partitions::Partitions>(),
+        AnyTable::of::<queries::Queries>(),
         AnyTable::of::<retention::Retention>(),
         AnyTable::of::<server::Server>(),
         AnyTable::of::<sources::Sources>(),

@@ -16,6 +16,7 @@ const PAGES = {
   group: ["/group?cluster=demo&id=clickstream-enricher", "[data-figure=lag] .num"],
   topics: ["/topics", "[role=cell] a"],
   topic: ["/topic?cluster=demo&name=orders", "table tbody tr"],
+  compare: ["/compare?left_cluster=demo&left_group=billing&right_cluster=demo&right_group=fulfilment&topic=orders", "tr.partition th"],
   sql: [`/sql?${new URLSearchParams({ q: "SELECT * FROM lag ORDER BY lag DESC" })}`, "[data-state=done]"],
   server: ["/server", "[role=cell]"],
   which: ["/group?id=missing", ".card"],

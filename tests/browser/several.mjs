@@ -1,16 +1,19 @@
 // Checks pages with several clusters, of which one is down.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { QUERIES, compare, wiki } from "./compare.mjs";
 import { OUT, Server, assert, check, equal, on, until } from "./harness.mjs";
 
-/** Starts a server with three clusters: east with all groups of the demo, west with two, and one that is down. */
-async function serve(demo) {
+/** Starts a server with three clusters: east with all groups of the demo, west with two, and one that is down. The
+ * site may show its pages in a frame. */
+async function serve(demo, site) {
   const [{ bootstrap_servers }] = await demo.sql("SELECT bootstrap_servers FROM clusters");
   const file = join(OUT, "several.toml");
   const cluster = (name, servers) => `[clusters.${name}]\nbootstrap_servers = "${servers}"\ntopic_ids = false\n`;
   writeFileSync(
     file,
     "[server]\nready_after = \"1s\"\n[audit]\nenabled = false\n[transactions]\nenabled = false\n" +
+      `[server.http]\nframe_ancestors = "http://127.0.0.1:${site.port}"\n${QUERIES}` +
       cluster("east", bootstrap_servers) +
       `${cluster("west", bootstrap_servers)}[clusters.west.groups]\nallow = "^(billing|fulfilment)$"\n` +
       cluster("gone", "127.0.0.1:1"),
@@ -28,7 +31,9 @@ const LISTS = {
 };
 
 export async function several(browser, demo) {
-  const server = await serve(demo);
+  const site = await wiki();
+  const server = await serve(demo, site);
+  site.url = server.url;
   try {
     await until("both that are there", async () => (await server.sql("SELECT count(*) AS ready FROM clusters WHERE ready"))[0].ready === 2);
     for (const [path, rows] of Object.entries(LISTS)) {
@@ -89,7 +94,9 @@ export async function several(browser, demo) {
         });
       await on(browser, demo, "/group?id=missing", {}, (page) => page.getByText("There is no such group.").waitFor());
     });
+    await compare(browser, server, site);
   } finally {
+    site.close();
     await server.stop();
   }
 }

@@ -81,6 +81,55 @@ export async function sql(browser, server) {
       equal((await saved(page, "CSV")).toString(), `a,"'@b",c,d,e,f,g,h\n"'=1+1","'-x",-5,"'  +""y""","'\tz",f=1,"[""=""]",-9007199254740993\n`);
       equal(JSON.parse((await saved(page, "JSON")).toString())[0].a, "=1+1");
     }));
+  await check("SQL: a statement is saved under a name, replaced, run, deleted and restored", () =>
+    on(browser, server, "/sql", {}, async (page) => {
+      const menu = page.locator("summary.button", { hasText: "Saved" });
+      const name = page.getByLabel("Name of the statement");
+      const list = page.getByRole("list", { name: "Saved statements" });
+      const stored = () => page.evaluate(() => JSON.parse(localStorage.getItem("offsetd-saved")).map((one) => `${one.name}: ${one.statement}`));
+      const save = async (statement, button) => {
+        await write(page, statement);
+        await menu.click();
+        await name.fill("mine");
+        await page.getByRole("button", { name: button, exact: true }).click();
+        await page.getByText("Saved as mine.").waitFor();
+        await menu.click();
+      };
+      await page.locator(".cm-content").waitFor();
+      await save("SELECT 1 AS a", "Save");
+      await save("SELECT 2 AS b", "Replace");
+      equal(await stored(), ["mine: SELECT 2 AS b"]);
+      await page.goto(`${server.url}/sql`);
+      await page.getByRole("list", { name: "Saved in this browser" }).getByText("mine").click();
+      await done(page);
+      equal(await cells(page), ["2"]);
+      await menu.click();
+      await page.getByRole("button", { name: "Delete mine" }).click();
+      equal(await stored(), []);
+      await page.getByRole("button", { name: "Undo" }).click();
+      await list.getByRole("button", { name: "mine", exact: true }).click();
+      await done(page);
+      equal(await stored(), ["mine: SELECT 2 AS b"]);
+    }));
+  await check("SQL: bad data in the browser's storage is ignored, and saved statements are bounded", () =>
+    on(browser, server, "/sql", {}, async (page) => {
+      const set = (values) => page.evaluate((values) => Object.entries(values).forEach(([key, value]) => localStorage.setItem(key, value)), values);
+      const good = JSON.stringify({ name: "good", statement: "SELECT 1 AS a" });
+      const bad = `[null, 5, {}, {"name": 1}, {"name": "", "statement": "x"}, ${good}, ${good}]`;
+      for (const [saved, expected] of [["{", 0], ["null", 0], ["[[[", 0], [bad, 1]]) {
+        await set({ "offsetd-saved": saved, "offsetd-statements": `[null, {"statement": 1}, {"statement": "SELECT 1", "at": "x"}]` });
+        await page.reload();
+        await page.locator("summary.button", { hasText: "Saved" }).click();
+        await page.getByLabel("Name of the statement").waitFor();
+        equal(await page.getByRole("button", { name: /^Delete / }).count(), expected, saved);
+      }
+      await set({ "offsetd-saved": JSON.stringify(Array.from({ length: 100 }, (_, at) => ({ name: `n${at}`, statement: "SELECT 1" }))) });
+      await page.reload();
+      await page.locator("summary.button", { hasText: "Saved" }).click();
+      await page.getByLabel("Name of the statement").fill("one more");
+      await page.getByRole("button", { name: "Save", exact: true }).click();
+      await page.getByText("100 statements are saved. Delete one first.").waitFor();
+    }));
   await check("SQL: EXPLAIN shows the plan, and its errors in the statement that was written", () =>
     on(browser, server, "/sql", {}, async (page) => {
       await page.locator(".cm-content").waitFor();

@@ -297,12 +297,25 @@ fn browsers_get_the_dashboard_and_others_a_text() {
     }
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(document.header("x-content-type-options"), "nosniff");
+    assert_eq!(document.header("x-frame-options"), "DENY");
     assert_eq!(document.header("referrer-policy"), "no-referrer");
     let page = browse(&lab, "/group?cluster=default&id=a%2Fb%0A%3Cb%3E", HTML, "identity");
     assert_eq!((page.status, page.text()), (200, document.text()));
 
     assert!(lab.get("/").text().contains("/v1/sql"));
     assert_problem(&lab.get("/consumers"), 404, "no such page");
+}
+
+#[test]
+fn only_pages_that_the_operator_names_may_show_the_dashboard_in_a_frame() {
+    let named = "https://wiki.example.org, http://grafana:3000/";
+    let lab = Setup::default().with("SERVER_HTTP_FRAME_ANCESTORS", named).start(&kafka(1));
+    for (path, status) in [("/", 200), ("/compare", 200), ("/nothing", 404)] {
+        let page = browse(&lab, path, HTML, "identity");
+        let policy = page.header("content-security-policy");
+        assert!(policy.ends_with("; frame-ancestors https://wiki.example.org http://grafana:3000"), "{policy}");
+        assert_eq!((page.status, page.header("x-frame-options")), (status, ""), "{path}");
+    }
 }
 
 #[test]

@@ -347,6 +347,24 @@ fn what_is_wrong_in_the_file_is_shown_and_leaves_everything_in_force() {
 }
 
 #[test]
+fn statements_of_the_operator_are_a_table_that_follows_the_file() {
+    let (kafka, files) = (orders("g", 90), Files::new());
+    let east = cluster("east", kafka.bootstrap_servers());
+    let one = "[queries.one]\nstatement = 'SELECT group_id FROM groups'\ndescription = 'Ids'\n";
+    files.configure(&(east.clone() + one));
+    let lab = files.setup().ready(&kafka);
+    let queries = |lab: &Lab| lab.sql("SELECT * FROM queries ORDER BY name").rows;
+    let first = [json!({"name": "one", "statement": "SELECT group_id FROM groups", "description": "Ids"})];
+    assert_eq!(queries(&lab), first);
+    files.configure(&format!("{east}{one}[queries.two]\nstatement = 'SELECT 1 FROM; SELECT 2'\n"));
+    let error = |lab: &Lab| lab.sql("SELECT config_error FROM server").rows.remove(0)["config_error"].to_string();
+    until("the syntax error", || error(&lab).contains("queries.two.statement"));
+    assert_eq!(queries(&lab), first);
+    files.configure(&format!("{east}[queries.two]\nstatement = 'SELECT 2'\n"));
+    until("another query", || queries(&lab) == [json!({"name": "two", "statement": "SELECT 2", "description": null})]);
+}
+
+#[test]
 fn a_signal_reads_secrets_again_and_clients_end_with_their_cluster() {
     let (kafka, other, files) = (orders("g", 90), orders("h", 80), Files::new());
     let secret = files.0.path().join("secret");

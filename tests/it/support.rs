@@ -17,7 +17,7 @@ use offsetd::rpc::proto::{
     GetOffsetRequest, GetStatusResponse, OffsetEntry, QueryRequest, QueryResponse, SqlFormat, SqlRequest, SqlSchema,
     SqlStats, sql_response::Message,
 };
-use offsetd::source;
+use offsetd::{source, sql};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -130,7 +130,7 @@ impl Setup {
             ..Flags::default()
         };
         move |text| {
-            let context = LoadContext { kinds: &source::kinds(), file: text };
+            let context = LoadContext { kinds: &source::kinds(), check_statement: Some(sql::check_syntax), file: text };
             let mut loaded = Config::load_with(Layers { flags: &flags, env: &env, check_property: None }, context)?;
             adapt_config(&mut loaded.config, "10");
             for cluster in &mut loaded.config.clusters {

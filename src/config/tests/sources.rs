@@ -32,7 +32,7 @@ fn load(file: &str, env: &[(&str, &str)]) -> Result<LoadedConfig, Vec<String>> {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = Flags { config: Some(path.clone()), ..Flags::default() };
     // The file does not exist; its text is passed in.
-    let context = LoadContext { kinds: &KINDS, file: Some(file) };
+    let context = LoadContext { kinds: &KINDS, file: Some(file), ..LoadContext::default() };
     let prefix = format!("{}:", path.display());
     Config::load_with(Layers { flags: &flags, env: &env, check_property: None }, context)
         .map_err(|errors| errors.0.iter().map(|error| error.to_string().replace(&prefix, "")).collect())
@@ -121,7 +121,7 @@ fn values_show_whether_a_section_or_a_secret_changed() {
 fn a_cluster_of_flags_does_not_depend_on_other_sections_of_the_file() {
     let flags = Flags { config: Some("offsetd.toml".into()), ..servers("f:1") };
     let values = |file: &str| {
-        let context = LoadContext { kinds: &KINDS, file: Some(file) };
+        let context = LoadContext { kinds: &KINDS, file: Some(file), ..LoadContext::default() };
         let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
         Config::load_with(layers, context).unwrap().config.clusters[0].values.clone()
     };

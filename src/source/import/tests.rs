@@ -104,7 +104,7 @@ fn load_section(section: &str) -> Result<LoadedConfig, config::ConfigErrors> {
     let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
     let cluster = "[clusters.a]\nbootstrap_servers = 'h:1'\ngroups.deny = '^hidden'\n";
     let file = format!("{cluster}[sources.import]\n{section}");
-    let context = LoadContext { kinds: &source::kinds(), file: Some(&file) };
+    let context = LoadContext { kinds: &source::kinds(), file: Some(&file), ..LoadContext::default() };
     Config::load_with(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }, context)
 }
 

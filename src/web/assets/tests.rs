@@ -21,6 +21,23 @@ fn no_request_copies_a_file() {
 }
 
 #[test]
+fn only_pages_of_the_given_origins_may_show_the_dashboard_in_a_frame() {
+    let directive = |headers: &HeaderMap| {
+        let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        policy.split("; ").find(|part| part.starts_with("frame-ancestors")).unwrap().to_owned()
+    };
+    let none = security(&[]);
+    assert_eq!(
+        (directive(&none).as_str(), none[header::X_FRAME_OPTIONS].as_bytes()),
+        ("frame-ancestors 'none'", &b"DENY"[..])
+    );
+    let some = security(&["https://a.example".to_owned(), "http://b:8080".to_owned()]);
+    assert_eq!(directive(&some), "frame-ancestors https://a.example http://b:8080");
+    assert!(!some.contains_key(header::X_FRAME_OPTIONS));
+    assert_eq!(some.len() + 1, none.len());
+}
+
+#[test]
 fn the_dashboard_routes_the_same_pages() {
     let router = include_str!("../../../clients/web/src/lib/router.svelte.ts");
     let list = router.split("PAGES = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();

@@ -1,34 +1,22 @@
-// Statements that were run in this browser.
+// Statements that were run in this browser, the newest first.
+import { StoredList } from "./stored.svelte";
 
-export interface Past {
+interface Past {
   statement: string;
   at: number;
 }
 
-const KEY = "offsetd-statements";
-const KEPT = 50;
+const is = ({ statement, at }: Partial<Past>) => (Number.isFinite(new Date(at ?? NaN).getTime()) && typeof statement === "string" ? statement : undefined);
+const stored = new StoredList<Past>("offsetd-statements", 50, is);
 
-function stored(): Past[] {
-  try {
-    const found: unknown = JSON.parse(localStorage.getItem(KEY) ?? "[]");
-    return Array.isArray(found) ? (found as Past[]).filter((one) => typeof one?.statement === "string") : [];
-  } catch {
-    return [];
-  }
-}
-
-class Statements {
-  list = $state.raw(stored());
-
+export const past = {
+  get list(): Past[] {
+    return stored.list;
+  },
   add(statement: string): void {
-    this.list = [{ statement, at: Date.now() }, ...this.list.filter((one) => one.statement !== statement)].slice(0, KEPT);
-    localStorage.setItem(KEY, JSON.stringify(this.list));
-  }
-
+    stored.set([{ statement, at: Date.now() }, ...stored.list]);
+  },
   clear(): void {
-    this.list = [];
-    localStorage.removeItem(KEY);
-  }
-}
-
-export const past = new Statements();
+    stored.set([]);
+  },
+};

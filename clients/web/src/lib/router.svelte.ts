@@ -2,7 +2,7 @@
 // proxies do not keep "%2F".
 
 /** Pages by path; the server knows the same ones. */
-export const PAGES = ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/sql", "/server"] as const;
+export const PAGES = ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/compare", "/sql", "/server"] as const;
 /** Those that are about all clusters, or the one in the query. */
 const LISTS = ["/", "/consumers", "/active", "/topics", "/server"];
 /** Of these, those that may be about one source of offsets. */
@@ -91,4 +91,25 @@ export function groupPath(cluster: string, source: string, id: string): string {
 
 export function topicPath(cluster: string, name: string): string {
   return `/topic?${new URLSearchParams({ cluster, name })}`;
+}
+
+/** A side of a comparison: a group, or all groups of a source of a cluster. */
+export interface Side {
+  cluster: string;
+  source?: string;
+  group?: string;
+}
+
+/** The parameters of a comparison in the URL. Empty ones are left out. */
+export function compared(sides: { left?: Side; right?: Side }): Record<string, string> {
+  const of = ([name, { cluster, source, group }]: [string, Side]) => [
+    [`${name}_cluster`, cluster],
+    [`${name}_source`, source && source !== OWN ? source : ""],
+    [`${name}_group`, group ?? ""],
+  ];
+  return Object.fromEntries(Object.entries(sides).flatMap(of)) as Record<string, string>;
+}
+
+export function comparePath(sides: { left?: Side; right?: Side }): string {
+  return `/compare?${new URLSearchParams(Object.entries(compared(sides)).filter(([, value]) => value))}`;
 }

@@ -25,14 +25,15 @@ export interface Answer<Row> {
   incomplete: string[];
 }
 
-/** The rows of a statement that gives few. Where it is about one cluster, that one must be loaded: no rows are no answer. */
-export async function rows<Row>(statement: string, signal?: AbortSignal, cluster?: string): Promise<Answer<Row>> {
+/** The rows of a statement that gives few. Clusters that it is about must be loaded: no rows are no answer. */
+export async function rows<Row>(statement: string, signal?: AbortSignal, ...clusters: string[]): Promise<Answer<Row>> {
   const answer: Answer<Row> = { rows: [], incomplete: [] };
   for await (const { message } of client.sql({ statement, format: SqlFormat.JSON }, { signal })) {
     if (message.case === "batch") answer.rows.push(...message.value.jsonRows.map((row) => JSON.parse(row) as Row));
     if (message.case === "stats") answer.incomplete = message.value.incompleteClusters;
   }
-  if (cluster && answer.incomplete.includes(cluster)) throw new ConnectError(`Cluster ${cluster} is not loaded yet.`, Code.Unavailable);
+  const missing = clusters.find((cluster) => answer.incomplete.includes(cluster));
+  if (missing) throw new ConnectError(`Cluster ${missing} is not loaded yet.`, Code.Unavailable);
   return answer;
 }
 

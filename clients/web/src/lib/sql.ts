@@ -36,7 +36,7 @@ export const BY_SEVERITY = `array_position(${STATUSES}, status)`;
 export const WORST_STATUS = `array_element(${STATUSES}, CAST(min(${BY_SEVERITY}) AS BIGINT))`;
 
 /** The greatest age over time; unknown where only partitions of unknown age have a lag. */
-const OLDEST =
+export const OLDEST =
   "CASE WHEN max(lag_seconds) > 0 OR count(*) FILTER (WHERE lag > 0 AND lag_seconds IS NULL) = 0\n" +
   "            THEN max(lag_seconds) END AS lag_seconds";
 

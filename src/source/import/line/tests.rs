@@ -11,7 +11,7 @@ use crate::{
 fn source(settings: &str) -> config::Source {
     let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
     let file = format!("[clusters.a]\nbootstrap_servers = 'h:1'\n[sources.import]\nfile = 'x'\n{settings}");
-    let context = LoadContext { kinds: &source::kinds(), file: Some(&file) };
+    let context = LoadContext { kinds: &source::kinds(), file: Some(&file), ..LoadContext::default() };
     let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
     Config::load_with(layers, context).unwrap().config.sources.remove(0)
 }
