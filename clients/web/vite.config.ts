@@ -55,7 +55,7 @@ export default defineConfig({
     // A page is one file, not twenty. The parts that most pages share are another; those of one or two pages stay with them.
     cssCodeSplit: false,
     rolldownOptions: {
-      output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(parts\/(?!Heat|Find|Results|Editor|Relations|Members|Commits|TokenDialog|Inbox)|gen|lib\/(?!arrow|charts|editor|graphs))/ }] } },
+      output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(parts\/(?!Heat|Find|Results|Editor|Relations|Members|Commits|TokenDialog|Inbox|Sources)|gen|lib\/(?!arrow|charts|editor|marks))/ }] } },
     },
     license: { fileName: "assets/licences.md" },
     reportCompressedSize: false,
