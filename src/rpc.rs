@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 mod active;
 mod consumers;
+mod counts;
 mod entry;
 mod filter;
 mod flight;

@@ -254,14 +254,9 @@ fn describe_source(source: &Source, health: &Health) -> String {
 }
 
 fn describe(cluster: &Cluster, health: &Health) -> String {
-    let progress = cluster.own.progress();
     match &health.last_error {
         Some(error) => format!("cluster {}: {error}", cluster.name),
-        None if health.shards.is_none() => {
-            format!("cluster {}: brokers have not answered yet whether topic {OFFSETS_TOPIC} exists", cluster.name)
-        }
-        None if progress >= 1.0 => format!("cluster {}: log read; requesting log ends from brokers", cluster.name),
-        None => format!("cluster {}: {:.0} % read", cluster.name, progress * 100.0),
+        None => format!("cluster {}: {}", cluster.name, cluster.own.load_phase(&cluster.ends.current())),
     }
 }
 

@@ -51,7 +51,7 @@ use group::ShardContext;
 use names::NameInterner;
 use pins::{Pin, Pins};
 use shard::{Limits, Shard};
-use source::Source;
+use source::{LoadPhase, Source};
 use writer::SourceWriter;
 
 use crate::{
@@ -111,12 +111,12 @@ pub enum Unready {
         known: String,
     },
     /// The initial load is not complete.
-    #[error("cluster {name:?} is not loaded yet: {percent:.0} % read{remaining}{error}")]
+    #[error("cluster {name:?} is not loaded yet: {phase}{remaining}{error}")]
     Loading {
         /// The cluster, or a source that is not the cluster's own, as `east/redis`.
         name: Name,
-        /// Progress of the load in percent.
-        percent: f64,
+        /// Phase of the load.
+        phase: LoadPhase,
         /// Text with the estimated time left; empty if unknown.
         remaining: String,
         /// Text with the last error; empty without one.
@@ -265,21 +265,21 @@ impl Store {
     /// # Errors
     /// [`Unready::Loading`].
     pub fn check_loaded(&self, cluster: &Cluster) -> Result<(), Unready> {
-        self.check_source(&cluster.own, Name::clone(&cluster.name))
+        self.check_source((cluster, &cluster.own), Name::clone(&cluster.name))
     }
 
-    /// Fails if a source is not loaded. `name` is used in the error.
+    /// Fails if a source of a cluster is not loaded. `name` is used in the error.
     ///
     /// # Errors
     /// [`Unready::Loading`].
-    pub fn check_source(&self, source: &Source, name: Name) -> Result<(), Unready> {
+    pub fn check_source(&self, (cluster, source): (&Cluster, &Source), name: Name) -> Result<(), Unready> {
         let health = source.health();
         if health.ready {
             return Ok(());
         }
         Err(Unready::Loading {
             name,
-            percent: source.progress() * 100.0,
+            phase: source.load_phase(&cluster.ends.current()),
             remaining: source
                 .remaining(self.clock.ticks())
                 .map_or_else(String::new, |left| format!(", about {} s left", left.as_secs() + 1)),

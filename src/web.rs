@@ -66,8 +66,8 @@ impl Web {
     }
 }
 
-/// Maximum size of a request body (bytes). Larger than a statement, because it also contains parameters.
-const BODY_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum size of a request body (MiB). Larger than a statement, because it also contains parameters.
+const BODY_MIB: usize = 4;
 
 /// Maximum bytes of metrics that are written ahead of the client's reading.
 const UNREAD_BYTES: usize = 256 * 1024;
@@ -85,7 +85,7 @@ pub fn routes(web: Web) -> Router {
         .route("/v1/sql", post(sql::sql))
         .fallback(fallback)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(DefaultBodyLimit::max(BODY_MIB << 20))
         .with_state(web)
 }
 

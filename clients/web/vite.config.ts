@@ -55,7 +55,7 @@ export default defineConfig({
     // A page is one file, not twenty. The parts that most pages share are another; those of one or two pages stay with them.
     cssCodeSplit: false,
     rolldownOptions: {
-      output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(parts\/(?!Heat|Find|Results|Editor|Relations|Members|Commits|TokenDialog|Inbox|Saved|Side)|gen|lib\/(?!arrow|charts|compare|editor|graphs|past|run\.|saved|stored))/ }] } },
+      output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(parts\/(?!Heat|Find|Results|Editor|Relations|Members|Commits|TokenDialog|Inbox|Saved|Side|Sources)|gen|lib\/(?!arrow|charts|compare|editor|graphs|marks|past|run\.|saved|stored))/ }] } },
     },
     license: { fileName: "assets/licences.md" },
     reportCompressedSize: false,

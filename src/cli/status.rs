@@ -80,14 +80,11 @@ fn history_store(store: &HistoryStore) -> String {
 }
 
 fn write_cluster(out: &mut impl Write, cluster: &ClusterStatus) -> std::io::Result<()> {
-    let ready = match (cluster.ready, cluster.remaining.as_ref().and_then(duration)) {
-        (true, _) => "yes".to_owned(),
-        (false, None) => format!("no, {:.1} % loaded", cluster.progress * 100.0),
-        (false, Some(left)) => {
-            let left = humantime::format_duration(std::time::Duration::from_secs(left.as_secs()));
-            format!("no, {:.1} % loaded, about {left} left", cluster.progress * 100.0)
-        }
-    };
+    let left =
+        cluster.remaining.as_ref().and_then(duration).filter(|_| !cluster.ready).map_or_else(String::new, |left| {
+            format!(", about {} left", humantime::format_duration(std::time::Duration::from_secs(left.as_secs())))
+        });
+    let ready = if cluster.ready { "yes".to_owned() } else { format!("no: {}{left}", escape(&cluster.phase)) };
     let reachable = match (cluster.reachable, time(cluster.stale_since.as_ref())) {
         (true, _) => "yes".to_owned(),
         (false, None) => "no".to_owned(),

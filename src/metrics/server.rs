@@ -42,12 +42,11 @@ const CLUSTERS: [ServerFamily<Cluster>; 6] = [
 ];
 
 /// Families with one sample for each source.
-const SOURCES: [ServerFamily<Source>; 8] = [
+const SOURCES: [ServerFamily<Source>; 7] = [
     ("offsetd_source_reachable", "gauge", "Whether the last attempt to read the source succeeded.", |of| {
         flag(of.health().reachable)
     }),
     ("offsetd_source_ready", "gauge", "Whether the source is loaded.", |of| flag(of.health().ready)),
-    ("offsetd_load_progress_ratio", "gauge", "Progress of the initial load, from 0 to 1.", |of| of.progress()),
     ("offsetd_offsets", "gauge", "Committed offsets in memory.", |of| {
         count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
     }),
@@ -160,6 +159,11 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
     for (name, kind, help, value) in SOURCES {
         page.family(name, kind, help);
         sources.iter().for_each(|source| page.sample(name, &of_source(&source.id), value(source)));
+    }
+    let ratio = "offsetd_load_progress_ratio";
+    page.family(ratio, "gauge", "Progress of the initial load, from 0 to 1; missing while it is unknown.");
+    for (source, part) in sources.iter().filter_map(|source| Some((source, source.progress()?))) {
+        page.sample(ratio, &of_source(&source.id), part);
     }
     for (name, kind, help, value) in READINGS {
         page.family(name, kind, help);

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Scan,
-    consumers::Search,
-    entry,
+    Scan, consumers, entry,
     paging::{self, PageSize, Tokens},
     proto,
 };
 use crate::{
     error::Error,
-    facts::{facts, group_fact, is_active, sorted_groups},
-    model::{Millis, SourceId, shown},
+    facts::facts,
+    model::{Millis, shown},
     store::cut::{Cut, GroupCut},
 };
 
@@ -22,55 +20,47 @@ pub(super) fn page(
     scan: &Scan,
     request: &proto::GetActiveConsumerRequest,
 ) -> Result<proto::GetActiveConsumerResponse, Error> {
-    let size = paging::size(request.page_size)?;
-    let within = within(request.within)?;
+    let mut room = PageSize::new(paging::size(request.page_size)?);
+    let (within, max_edges) = (within(request.within)?, max_edges(request.max_edges)?);
     let tokens =
         Tokens::new(&proto::GetActiveConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() });
-    let after: Option<(String, String, String)> = tokens.read(&request.page_token)?;
-    let after = after.as_ref().map_or(("", "", ""), |after| (after.0.as_str(), after.1.as_str(), after.2.as_str()));
-    let search = Search::new(&request.search)?;
-    let due = |group: &GroupCut<'_>| {
-        let cut = group.source;
-        (&*cut.cluster.name, &*group.group.id, &*cut.source.id.name) > after
+    let listing = proto::GetConsumerRequest {
+        cluster: request.cluster.clone(),
+        search: request.search.clone(),
+        order_by: request.order_by.clone(),
+        statuses: request.statuses.clone(),
+        sources: request.sources.clone(),
+        ..proto::GetConsumerRequest::default()
     };
-    let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));
-    let mut more = false;
-    for group in sorted_groups(scan, (after.0, after.1)).filter(due) {
-        scan.cancel().check()?;
-        let source = &*group.source.source.id.name;
-        let is_wanted = request.sources.is_empty() || request.sources.iter().any(|wanted| wanted == source);
-        if !is_wanted || !search.matches(group) {
-            continue;
+    let mut edges: Vec<proto::ConsumerEdge> = vec![];
+    let page = consumers::list(scan, (listing, Some(within)), (&tokens, &request.page_token), |fact| {
+        let of_group = (!room.is_full()).then(|| edges_of(scan, fact.group, within))?;
+        if !edges.is_empty() && edges.len() + of_group.len() > max_edges {
+            return None;
         }
-        let fact = group_fact(scan, group);
-        if !is_active(fact.has_consumers(), fact.ms_since_commit, within) {
-            continue;
-        }
-        if room.is_full() {
-            more = true;
-            break;
-        }
-        let consumer = entry::consumer(&fact);
+        let consumer = entry::consumer(fact);
         room.add(&consumer);
-        let of_group = edges_of(scan, fact.group, within);
         // Edges count by bytes, but not as items of the page.
         of_group.iter().for_each(|edge| room.add_bytes(edge));
-        consumers.push(consumer);
         edges.extend(of_group);
-        page.push(fact.group);
-    }
-    let next = page.last().filter(|_| more).map(|last| {
-        let SourceId { cluster, name } = &last.source.source.id;
-        tokens.write((cluster.to_string(), last.group.id.to_string(), name.to_string()))
-    });
+        Some(consumer)
+    })?;
     let snapshot = scan.snapshot();
     Ok(proto::GetActiveConsumerResponse {
         edges,
-        consumers,
-        next_page_token: next.unwrap_or_default(),
+        consumers: page.items,
+        next_page_token: page.next_page_token,
         incomplete_clusters: entry::incomplete(&snapshot),
         snapshot: Some(entry::snapshot(&snapshot)),
+        total: page.total,
     })
+}
+
+fn max_edges(requested: i32) -> Result<usize, Error> {
+    match requested {
+        0 => Ok(usize::MAX),
+        edges => usize::try_from(edges).map_err(|_| Error::Invalid(format!("max_edges {edges} is negative"))),
+    }
 }
 
 fn within(within: Option<prost_types::Duration>) -> Result<Millis, Error> {

@@ -173,6 +173,7 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         cluster: cluster.name.to_string(),
         bootstrap_servers: cluster.config.bootstrap_servers.clone(),
         progress: own.progress(),
+        phase: own.load_phase(&ends).to_string(),
         remaining: own.remaining(store.clock.ticks()).and_then(|left| left.try_into().ok()),
         log_partitions: status::log_partitions(own, &health, &ends).iter().filter_map(log_partition).collect(),
         groups: u64::try_from(sizes.0).unwrap_or(u64::MAX),

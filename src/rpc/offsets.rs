@@ -39,7 +39,7 @@ pub(super) async fn query(
     match &named {
         _ if request.allow_partial => {}
         Some(source) if !Arc::ptr_eq(source, &cluster.own) => {
-            store.check_source(source, format!("{}/{}", cluster.name, source.id.name).into())?;
+            store.check_source((cluster, source), format!("{}/{}", cluster.name, source.id.name).into())?;
         }
         _ => store.check_loaded(cluster)?,
     }

@@ -13,8 +13,8 @@ use std::hash::BuildHasher as _;
 use crate::{
     clock::{Clock, Ticks},
     error::Error,
-    model::Name,
-    rpc::proto::GetConsumerRequest,
+    model::{Millis, Name, Status},
+    rpc::{counts::StatusCounts, proto::GetConsumerRequest},
     store::{cut::Cut, shard::GroupSet},
 };
 
@@ -134,6 +134,19 @@ impl Tokens {
 /// Cluster, group id and source.
 pub(super) type GroupKey = (Name, Name, Name);
 
+/// The request of a listing without its page, and the time within which its groups must be active.
+pub(super) type ListingRequest = (GetConsumerRequest, Option<Millis>);
+
+/// The groups of a listing in order, as of one cut.
+#[derive(Debug, Default)]
+pub(super) struct RankedGroups {
+    pub(super) keys: Vec<GroupKey>,
+    /// Status of each group; empty if the statuses were not needed.
+    pub(super) statuses: Vec<Status>,
+    /// Number of groups of the listing apart from its condition on the status; empty likewise.
+    pub(super) counts: StatusCounts,
+}
+
 /// Retained orders of paged listings that are sorted by a column with changing values.
 #[derive(Debug, Default)]
 pub(super) struct ListingOrders {
@@ -145,18 +158,18 @@ pub(super) struct ListingOrders {
 struct ListingOrder {
     id: u64,
     started: Ticks,
-    order: Arc<Vec<GroupKey>>,
+    order: Arc<RankedGroups>,
 }
 
 impl ListingOrders {
     /// Retains an order and returns its id.
-    pub(super) fn retain(&self, clock: &Clock, order: Arc<Vec<GroupKey>>) -> u64 {
+    pub(super) fn retain(&self, clock: &Clock, order: Arc<RankedGroups>) -> u64 {
         let started = clock.ticks();
         let mut orders = self.orders.lock();
         orders.retain(|order| started.saturating_sub(order.started) <= ORDER_TICKS);
         let newest = orders.back().map_or(0, |order| order.id);
         // The hasher has a random seed, so that ids cannot be guessed from each other.
-        let id = self.ids.hash_one((newest, started, order.len()));
+        let id = self.ids.hash_one((newest, started, order.keys.len()));
         if orders.len() >= MAX_ORDERS {
             orders.pop_front();
         }
@@ -168,7 +181,7 @@ impl ListingOrders {
     ///
     /// # Errors
     /// The order has expired or was dropped.
-    pub(super) fn find(&self, clock: &Clock, id: u64) -> Result<Arc<Vec<GroupKey>>, Error> {
+    pub(super) fn find(&self, clock: &Clock, id: u64) -> Result<Arc<RankedGroups>, Error> {
         let now = clock.ticks();
         let orders = self.orders.lock();
         let order = orders.iter().find(|order| order.id == id && now.saturating_sub(order.started) <= ORDER_TICKS);
@@ -190,11 +203,11 @@ pub(super) struct Rankings(Mutex<VecDeque<Arc<Ranking>>>);
 
 #[derive(Debug)]
 struct Ranking {
-    request: GetConsumerRequest,
+    request: ListingRequest,
     taken: Ticks,
     groups: Vec<GroupSet>,
     /// Computed by the first call, outside of the lock. Other calls with the same request wait for it.
-    keys: OnceCell<Arc<Vec<GroupKey>>>,
+    ranked: OnceCell<Arc<RankedGroups>>,
 }
 
 impl Rankings {
@@ -206,9 +219,9 @@ impl Rankings {
         &self,
         clock: &Clock,
         cut: &Cut,
-        request: GetConsumerRequest,
-        make: impl FnOnce() -> Result<Vec<GroupKey>, E>,
-    ) -> Result<Arc<Vec<GroupKey>>, E> {
+        request: ListingRequest,
+        make: impl FnOnce() -> Result<RankedGroups, E>,
+    ) -> Result<Arc<RankedGroups>, E> {
         let taken = clock.ticks();
         let groups: Vec<GroupSet> =
             cut.sources.iter().flat_map(|cluster| cluster.shards.iter().map(|shard| shard.groups.set())).collect();
@@ -220,12 +233,12 @@ impl Rankings {
                 if kept.len() >= MAX_RANKINGS {
                     kept.pop_front();
                 }
-                let ranking = Arc::new(Ranking { request, taken, groups, keys: OnceCell::new() });
+                let ranking = Arc::new(Ranking { request, taken, groups, ranked: OnceCell::new() });
                 kept.push_back(Arc::clone(&ranking));
                 ranking
             })
         };
-        ranking.keys.get_or_try_init(|| make().map(Arc::new)).map(Arc::clone)
+        ranking.ranked.get_or_try_init(|| make().map(Arc::new)).map(Arc::clone)
     }
 }
 

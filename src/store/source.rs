@@ -1,13 +1,6 @@
 //! A source of a cluster: one place where offsets are kept, with its shards, load progress and health.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hashbrown::HashMap;
@@ -17,7 +10,6 @@ use tokio::sync::watch;
 use super::{
     audit::Audit,
     copies::Copies,
-    ends::to_f64,
     event::{AppliedRevisions, ShardKey},
     homes::{Homes, Layout, last_commit, newest},
     latest::LatestOffsets,
@@ -26,13 +18,17 @@ use super::{
     windows::{Replaced, Windows},
 };
 use crate::{
-    clock::{Clock, Ticks},
+    clock::Clock,
     model::{Millis, Name, SourceId, SourceKind},
 };
 
 mod health;
+mod load;
+
+use load::Load;
 
 pub use health::{Fault, Health};
+pub use load::LoadPhase;
 
 /// How a source keeps its offsets.
 #[derive(Clone, Debug)]
@@ -115,8 +111,7 @@ pub struct Source {
     last_read: ArcSwapOption<ReadOutcome>,
     health: watch::Sender<Arc<Health>>,
     pub(super) copies: Arc<Copies>,
-    /// Time at which the load began.
-    started: AtomicU32,
+    load: Load,
     /// Number of restarts of each task, by its name.
     restarts: Mutex<BTreeMap<String, u64>>,
 }
@@ -136,7 +131,7 @@ impl Source {
             last_read: ArcSwapOption::empty(),
             health: watch::Sender::default(),
             copies: Arc::default(),
-            started: AtomicU32::new(clock.ticks()),
+            load: Load::new(clock),
             restarts: Mutex::default(),
         };
         source.set_health(|health| *health = Health::unread("not connected yet".to_owned(), clock));
@@ -172,7 +167,7 @@ impl Source {
         if let Kind::Log(homes) = &self.access.load().kind {
             homes.forget();
         }
-        self.started.store(clock.ticks(), Ordering::Relaxed);
+        self.load.restart(clock);
     }
 
     /// Drops the samples, because their log ends belong to another Kafka cluster.
@@ -386,34 +381,5 @@ impl Source {
     #[must_use]
     pub fn newest_record_at(&self) -> Option<Millis> {
         self.access.load().shards.values().filter_map(|shard| shard.progress.last_record_at()).max()
-    }
-
-    /// Returns the progress of the initial load, 0 to 1; 1 if there is nothing to load.
-    #[must_use]
-    pub fn progress(&self) -> f64 {
-        let (mut done, mut all) = (0, 0);
-        for shard in self.shards() {
-            let (Some(first), Some(target)) = (shard.progress.first(), shard.progress.target()) else { continue };
-            all += target - first;
-            done += (shard.applied().0.min(target) - first).max(0);
-        }
-        let health = self.health.borrow();
-        match (health.ready, health.shards) {
-            (true, _) => 1.0,
-            (false, None) => 0.0,
-            (false, Some(_)) if all == 0 => 1.0,
-            (false, Some(_)) => to_f64(done) / to_f64(all),
-        }
-    }
-
-    /// Returns the estimated time to the end of the load, from its rate so far; `None` if it is done or the rate is
-    /// unknown.
-    #[must_use]
-    pub fn remaining(&self, now: Ticks) -> Option<Duration> {
-        let progress = self.progress();
-        let spent = f64::from(now.saturating_sub(self.started.load(Ordering::Relaxed))) / 10.0;
-        (progress > 0.0 && !self.health.borrow().ready)
-            .then(|| Duration::try_from_secs_f64(spent * (1.0 - progress) / progress).ok())
-            .flatten()
     }
 }

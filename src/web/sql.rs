@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Query, QueryRejection, Response, State, StatusCode,
-    Value, Web, accept, coding::Compressor, header, is_latest, json, problem,
+    BODY_MIB, Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Query, QueryRejection, Response, State,
+    StatusCode, Value, Web, accept, coding::Compressor, header, is_latest, json, problem,
 };
 use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
 
@@ -100,9 +100,9 @@ pub(super) async fn sql(
 ) -> Response {
     let options = options.map_err(|error| Error::Invalid(error.body_text()));
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Error::Exhausted(
-            "the body is longer than 4 MiB (a statement: setting `sql.max_statement_bytes`)".to_owned(),
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => Error::Exhausted(format!(
+            "the request body is longer than {BODY_MIB} MiB, a fixed limit of the server; send shorter or fewer parameters"
+        )),
         _ => Error::Invalid(rejection.body_text()),
     });
     let answer = async { run(&web, options?.0.guards()?, &headers, &body?).await };

@@ -109,7 +109,7 @@ export async function launch(...args) {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
 }
 
-/** Opens a page that fails its check on any error, violation of the security policy, or request to another host. */
+/** Opens a page that fails its check on any message on its console, error, violation of the security policy, or request to another host. */
 export async function visit(browser, server, path, options = {}) {
   const { width = 1280, height = 900, ...rest } = options;
   const context = await browser.newContext({ viewport: { width, height }, acceptDownloads: true, ...rest });
@@ -120,7 +120,7 @@ export async function visit(browser, server, path, options = {}) {
     // The browser also reports failed requests, which some checks cause on purpose.
     const { url } = message.location();
     const harmless = /Failed to load resource|net::ERR/.test(message.text());
-    if (message.type() === "error" && !harmless) page.wrong.push(`${message.text()} (${url})`);
+    if (!harmless) page.wrong.push(`${message.text()} (${url})`);
   });
   page.on("pageerror", (error) => page.wrong.push(String(error)));
   page.on("dialog", (dialog) => (page.wrong.push(`dialog ${dialog.message()}`), dialog.dismiss()));

@@ -1,6 +1,8 @@
 // Runs the browser tests of the dashboard. The optional argument is a regular expression that selects checks by name.
 import { lists, pages, screenshots } from "./demo.mjs";
+import { graph } from "./graph.mjs";
 import { demo, launch, stage, summary } from "./harness.mjs";
+import { names } from "./names.mjs";
 import { numbers } from "./numbers.mjs";
 import { operator } from "./operator.mjs";
 import { origin } from "./origin.mjs";
@@ -21,6 +23,8 @@ try {
   await several(browser, small);
   await numbers(browser, great);
   await staged(browser, great, GROUPS);
+  await graph(browser, great, GROUPS);
+  await names(browser, great);
   await away(browser, great);
   await sources(browser, great);
   await token(browser);

@@ -12,17 +12,66 @@ export async function operator(browser, server) {
       const statuses = await page.locator("[role=cell] [data-status]").evaluateAll((all) => all.map((one) => one.dataset.status));
       const ranks = statuses.map((status) => SEVERITY.indexOf(status)).map((rank) => (rank === 6 ? 5 : rank));
       assert(ranks.length > 10 && ranks.every((rank, at) => at === 0 || rank >= ranks[at - 1]), statuses);
-      await page.locator("[data-count=stopped]").waitFor();
-      const shown = await page.locator("[data-count]").allTextContents();
-      const total = Number(await page.locator("[data-total]").getAttribute("data-total"));
-      // Counts and list are of two moments: a console consumer may have come or gone.
-      assert(Math.abs(shown.reduce((sum, one) => sum + Number(one.replaceAll(",", "")), 0) - total) <= 2, `${shown} of ${total}`);
       await page.locator("[data-status=no_offsets]").first().waitFor();
     }));
+  await check("consumers: in every frame the counts, the total and the list agree", () =>
+    on(browser, server, "/consumers", { height: 2400 }, async (page) => {
+      let answers = 0;
+      page.on("response", (response) => (answers += response.url().endsWith("/GetConsumer") ? 1 : 0));
+      await page.locator("[data-count=stopped]").waitFor();
+      await page.evaluate(watchCounts);
+      for (const name of ["ok", "lagging", "ok"]) {
+        const before = answers;
+        await until("two answers", () => answers >= before + 2);
+        await page.getByRole("button", { name: new RegExp(`^${name}`) }).click();
+      }
+      const before = answers;
+      await until("two answers", () => answers >= before + 2);
+      const { frames, wrong } = await page.evaluate(() => window.counts_);
+      equal(wrong, []);
+      assert(frames > 10, `${frames} frames`);
+      return `${frames} frames, ${answers} answers`;
+    }));
+  await check("the overview's numbers of groups agree with each other", () =>
+    on(browser, server, "/", { height: 2000 }, async (page) => {
+      await page.locator("[data-without-offsets]").waitFor();
+      const seen = await page.evaluate(() => {
+        const number = (text) => Number(text.replace(/[^0-9]/g, ""));
+        const statuses = [...document.querySelectorAll("[data-show]")].map((one) => [one.dataset.show, number(one.querySelector(".num").title)]);
+        const worst = [...document.querySelectorAll("[aria-label='The ten worst groups'] [data-status]")].map((one) => one.dataset.status);
+        const groups = number(document.querySelector("[aria-label=Totals] .big .num").title);
+        const without = Number(document.querySelector("[data-without-offsets]").dataset.withoutOffsets);
+        return { statuses, worst, groups, without, ofCluster: number(document.querySelector("[data-groups-of=demo] .num").title) };
+      });
+      equal(seen.statuses.reduce((sum, [, count]) => sum + count, 0) + seen.without, seen.groups);
+      equal(seen.ofCluster, seen.groups);
+      // The worst ten are the first ten of the groups by status, from the worst status on.
+      const expected = seen.statuses.flatMap(([status, count]) => Array(count).fill(status)).slice(0, 10);
+      equal(seen.worst, expected);
+    }));
+  await check("a group's figures are the sums of its partitions, also while it commits", () =>
+    on(browser, server, "/group?cluster=demo&id=clickstream-enricher", {}, async (page) => {
+      await page.locator("[role=cell]").first().waitFor();
+      const sums = () =>
+        page.evaluate(() => {
+          const number = (text) => Number(text.replace(/[^0-9]/g, ""));
+          const rows = [...document.querySelectorAll("[role=table][aria-label='Partitions of the group'] .rows [role=row]")];
+          const lags = rows.map((row) => number(row.children[3].querySelector(".num").title));
+          const figure = (name) => number(document.querySelector(`[data-figure=${name}] .num`).title);
+          return [[figure("lag"), figure("partitions")], [lags.reduce((sum, lag) => sum + lag, 0), rows.length]];
+        });
+      const seen = new Set();
+      await until("ten lags", async () => {
+        const [figures, partitions] = await sums();
+        equal(figures, partitions);
+        return seen.add(figures[0]).size >= 10;
+      });
+    }));
   await check("a click anywhere on a row opens the group, a status of the overview the list", () =>
-    on(browser, server, "/consumers", {}, async (page) => {
+    // In this order no row moves between the search for it and the click.
+    on(browser, server, "/consumers?sort=group_id&dir=asc", {}, async (page) => {
       const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: "billing", exact: true }) });
-      await row.getByText("classic").click();
+      await row.getByText("Stable").click();
       assert(page.url().includes("/group?cluster=demo&id=billing"), page.url());
       await page.goto(server.url);
       await page.locator("[data-show=stopped]").click();
@@ -153,4 +202,24 @@ export async function operator(browser, server) {
       await page.locator("[data-figure=lag]").waitFor();
       equal(await page.getByRole("navigation").count(), 0);
     }));
+}
+
+/** Runs in the page: compares the counts, the total and the list of consumers in every frame. */
+function watchCounts() {
+  const number = (text) => Number(text.replaceAll(",", ""));
+  const statuses = (selector) => [...document.querySelectorAll(selector)].map((one) => one.dataset.status.replace("no_offsets", "unknown"));
+  window.counts_ = { frames: 0, wrong: [] };
+  const compare = () => {
+    requestAnimationFrame(compare);
+    const total = document.querySelector("[data-total]")?.dataset.total;
+    if (total === undefined) return;
+    const [list, pressed] = [statuses("[role=cell] [data-status]"), statuses("[aria-pressed=true] [data-status]")];
+    const counts = [...document.querySelectorAll("[data-count]")].map((one) => [one.dataset.count, number(one.textContent)]);
+    const chosen = counts.filter(([status]) => pressed.length === 0 || pressed.includes(status));
+    const sum = chosen.reduce((sum, [, count]) => sum + count, 0);
+    const same = chosen.every(([status, count]) => count === list.filter((one) => one === status).length);
+    window.counts_.frames += 1;
+    if (sum !== Number(total) || list.length !== sum || !same) window.counts_.wrong.push(JSON.stringify({ counts, pressed, total, list }));
+  };
+  compare();
 }

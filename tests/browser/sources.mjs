@@ -1,5 +1,5 @@
 // Checks a second source of offsets: it is shown separately on every page, and never added to the cluster's own.
-import { check, equal, on, until } from "./harness.mjs";
+import { assert, check, equal, on, until } from "./harness.mjs";
 
 export async function sources(browser, server) {
   await server.tell("source");
@@ -46,11 +46,25 @@ export async function sources(browser, server) {
       equal((await page.locator("[data-lag-of=redis] .num").getAttribute("title")).replace(/[^0-9]/g, ""), String(lag));
       await page.locator("[data-kept-elsewhere='1']").waitFor();
     }));
-  await check("sources: the server's page tells how each was read", () =>
+  await check("sources: the topic's page has the consumers of all sources, or of the chosen one", () =>
+    on(browser, server, "/topic?cluster=stage&name=orders", {}, async (page) => {
+      const consumers = page.getByRole("region", { name: "Consumers", exact: true });
+      await consumers.locator("[data-source=kafka]").first().waitFor();
+      await source(page).selectOption("redis");
+      await until("only those of redis", async () => [...new Set(await consumers.locator("[data-source]").allInnerTexts())].join() === "redis");
+      equal(await consumers.locator("tbody tr").count(), 2);
+      equal(await page.locator("[data-figure=groups] .num").innerText(), "2");
+    }));
+  await check("sources: the server's page tells how each was read, and the rejected keys", () =>
     on(browser, server, "/server", {}, async (page) => {
       await page.locator("[data-mode=log]").waitFor();
-      const row = page.getByRole("table", { name: "Sources of stage" }).or(page.getByLabel("Sources of stage")).first();
-      await row.getByText("orders:broken").waitFor();
+      const facts = (name) =>
+        page.locator(`[data-source-status=${name}] dl > div`).evaluateAll((all) => Object.fromEntries(all.map((one) => [one.children[0].textContent, one.children[1].textContent.trim()])));
+      const [redis, kafka] = [await facts("redis"), await facts("kafka")];
+      equal([redis.Kind, redis.State, redis.Entries, redis.Malformed, redis.Unmatched, redis.Ambiguous, redis.Forbidden, redis.Interval], ["redis", "live", "2", "1", "0", "0", "0", "1 s"]);
+      assert(/^(now|\d+ s ago) in/.test(redis["Last read"]), redis);
+      equal([kafka.Kind, kafka.Mode, kafka.State, kafka["Last read"]], ["kafka", "log", "live", "continuously"]);
+      await page.getByLabel("Sources of stage").getByText("orders:broken").waitFor();
       await page.getByRole("link", { name: "SQL of its sources" }).click();
       await page.getByText("1 row in").waitFor();
     }));

@@ -109,13 +109,6 @@ export async function staged(browser, server, groups) {
       assert(seen > 10, `${seen} rows in sight`);
       return `frames: median ${median(frames).toFixed(0)} ms, 95 % within ${sorted[Math.floor(sorted.length * 0.95)].toFixed(0)} ms`;
     }));
-  await check(`with ${groups} groups the graph stays readable`, () =>
-    on(browser, server, "/active?view=graph&within=1440", {}, async (page) => {
-      await page.locator("[data-edges] canvas").waitFor({ timeout: 60_000 });
-      const edges = Number(await page.locator("[data-edges]").getAttribute("data-edges"));
-      assert(edges > 0 && edges <= 300, `${edges} edges`);
-      await page.getByText("are too many to draw").or(page.getByText("connections. Search to see others")).first().waitFor();
-    }));
   await check("what an open transaction freezes is told, and when nothing is", () =>
     on(browser, server, "/server", {}, async (page) => {
       await page.locator("[data-frozen='0']").waitFor();

@@ -191,6 +191,9 @@ fn errors_have_the_status_of_their_kind() {
     }
     assert_problem(&sql("SELECT nothing\nFROM lag"), 400, "Line: 1, Column: 8");
     assert_problem(&sql(&"x".repeat(3 << 20)), 429, "sql.max_statement_bytes");
+    let long = sql(&"x".repeat(5 << 20));
+    assert_problem(&long, 429, "4 MiB, a fixed limit");
+    assert!(!long.json()["error"].to_string().contains("setting"), "no setting raises this limit: {long:?}");
     assert_problem(&sql("DELETE FROM lag"), 400, "read-only");
     assert_problem(&sql("SELECT 1; SELECT 2"), 400, "one statement");
     assert_problem(&sql(""), 400, "statement");

@@ -11,7 +11,8 @@ fn status() -> GetStatusResponse {
     };
     let cluster = ClusterStatus {
         cluster: "demo".to_owned(),
-        progress: 0.425,
+        progress: Some(0.425),
+        phase: "42 % of the log read".to_owned(),
         remaining: Some(prost_types::Duration { seconds: 61, nanos: 5 }),
         log_partitions: vec![
             partition(0, "live", Some(5), Some(8)),
@@ -36,7 +37,7 @@ fn a_loading_cluster_shows_its_progress() {
     for part in [
         "ready:    no\n",
         "awaited:  demo: 42 %\n",
-        "no, 42.5 % loaded, about 1m 1s left\n",
+        "no: 42 % of the log read, about 1m 1s left\n",
         "2 live, 1 loading\n",
         "3 records, unknown of 1 partition\n",
         "30 records, 0 tombstones, 0 decode errors, 0 of unknown types\n",

@@ -24,15 +24,15 @@ pub(super) trait Ranked {
     fn key(&self) -> (&str, &str);
 }
 
-impl Ranked for GroupCut<'_> {
+impl<T> Ranked for (GroupCut<'_>, T) {
     fn key(&self) -> (&str, &str) {
-        (&self.source.cluster.name, &self.group.id)
+        (&self.0.source.cluster.name, &self.0.group.id)
     }
 }
 
-impl Ranked for GroupFact<'_> {
+impl<T> Ranked for (GroupFact<'_>, T) {
     fn key(&self) -> (&str, &str) {
-        self.group.key()
+        (&self.0.group.source.cluster.name, &self.0.group.group.id)
     }
 }
 

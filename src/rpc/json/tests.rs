@@ -90,7 +90,8 @@ fn the_status_has_every_field_under_its_name_but_memory() {
     let partition = LogPartitionStatus { position: Some(BIG), records: 1 << 53, ..LogPartitionStatus::default() };
     let cluster = ClusterStatus {
         remaining: Some(prost_types::Duration { seconds: 61, nanos: 500_000_000 }),
-        progress: 0.5,
+        progress: Some(0.5),
+        phase: "50 % of the log read".to_owned(),
         log_partitions: vec![partition],
         sources: vec![SourceStatus { last_read_at: AT, read_seconds: Some(0.5), ..SourceStatus::default() }],
         history_since: AT,
@@ -118,7 +119,7 @@ fn the_status_has_every_field_under_its_name_but_memory() {
     });
     let cluster_json = json!({
         "cluster": "", "bootstrap_servers": "", "cluster_id": null, "brokers": null, "controller": null,
-        "reachable": false, "ready": false, "progress": 0.5, "remaining_seconds": 61.5, "last_error": null,
+        "reachable": false, "ready": false, "progress": 0.5, "phase": "50 % of the log read", "remaining_seconds": 61.5, "last_error": null,
         "stale_since": null, "groups": 0, "offsets": 0, "audited_groups": 0, "audited_offsets": 0,
         "audit_differences": 0, "history_since": AT_TEXT, "history_bytes": 0, "history_dropped_samples": 0,
         "log_partitions": [partition_json], "sources": [source_json],

@@ -20,9 +20,12 @@ fn page_sizes_are_bounded() {
 #[test]
 fn an_order_is_retained_for_a_minute() {
     let (orders, clock) = (ListingOrders::default(), Clock::manual(0));
-    let id = orders.retain(&clock, Arc::new(vec![("c".into(), "g".into(), "kafka".into())]));
+    let id = orders.retain(
+        &clock,
+        Arc::new(RankedGroups { keys: vec![("c".into(), "g".into(), "kafka".into())], ..RankedGroups::default() }),
+    );
     clock.advance(59_000);
-    assert_eq!(orders.find(&clock, id).unwrap().len(), 1);
+    assert_eq!(orders.find(&clock, id).unwrap().keys.len(), 1);
     clock.advance(2_000);
     assert!(orders.find(&clock, id).is_err());
 }
@@ -32,11 +35,11 @@ fn computing_a_ranking_does_not_block_others() {
     let (rankings, clock) = (Rankings::default(), Clock::manual(0));
     let store = crate::store::Store::new(vec![], clock.clone(), *crate::history::tests::lab(1).store.settings());
     let cut = Cut::empty(&store);
-    let get = |search: &str, make: &dyn Fn() -> Result<Vec<GroupKey>, ()>| {
+    let get = |search: &str, make: &dyn Fn() -> Result<RankedGroups, ()>| {
         let request = GetConsumerRequest { search: search.into(), ..Default::default() };
-        rankings.get(&clock, &cut, request, make).map(|keys| keys.len())
+        rankings.get(&clock, &cut, (request, None), make).map(|ranked| ranked.keys.len())
     };
-    let none = || Ok(vec![]);
+    let none = || Ok(RankedGroups::default());
     let made = get("slow", &|| {
         assert_eq!(get("quick", &none), Ok(0), "a slow ranking does not block others");
         Err(())

@@ -100,8 +100,6 @@ impl<R: RowType> Columns<R> {
         int64: i64, Int64Array, DataType::Int64, false, from_iter_values;
         /// Adds a column of offsets that may be NULL.
         optional_int64: Option<i64>, Int64Array, DataType::Int64, true, from_iter;
-        /// Adds a column of rates or seconds.
-        float: f64, Float64Array, DataType::Float64, false, from_iter_values;
         /// Adds a column of rates or seconds that may be NULL.
         optional_float: Option<f64>, Float64Array, DataType::Float64, true, from_iter;
         /// Adds a column of text.

@@ -41,7 +41,9 @@ impl Table for Clusters {
             .optional_string("history_error", "Last error of the history store; NULL if there is none", |row| {
                 row.of.cluster.history_store().and_then(|older| older.status().last_error)
             })
-            .float("progress", "Progress of the load, from 0 to 1", |row| row.of.source.progress())
+            .optional_float("progress", "Progress of the load, from 0 to 1; NULL while it is unknown", |row| {
+                row.of.source.progress()
+            })
             .optional_float("remaining_seconds", "Estimated time to the end of the load (s)", |row| {
                 row.of.source.remaining(row.cut.taken).map(|left| left.as_secs_f64())
             })

@@ -168,3 +168,36 @@ fn a_search_finds_groups_and_topics() {
     assert_eq!(ids(&get(&lab, search("only")).unwrap()), "members-only");
     assert_eq!(ids(&get(&lab, search("idle")).unwrap()), "", "the group is found but not active");
 }
+
+#[test]
+fn the_worst_groups_come_first_and_a_page_ends_before_too_many_edges() {
+    let lab = shop();
+    let request = |max_edges| GetActiveConsumerRequest {
+        order_by: "status desc".to_owned(),
+        max_edges,
+        ..GetActiveConsumerRequest::default()
+    };
+    let whole = get(&lab, request(0)).unwrap();
+    assert_eq!((ids(&whole), whole.total), ("gone members-only billing audit".to_owned(), 4));
+    assert!(whole.next_page_token.is_empty());
+    // billing has two edges: it does not fit on the first page, and alone on the second one, where nothing else does.
+    let (mut pages, mut request) = (vec![], request(3));
+    loop {
+        let page = get(&lab, request.clone()).unwrap();
+        assert_eq!(page.total, 4);
+        pages.push((ids(&page), page.edges.len()));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(pages, [("gone members-only".to_owned(), 2), ("billing audit".to_owned(), 3)]);
+    let one = GetActiveConsumerRequest { page_token: String::new(), max_edges: 1, ..request.clone() };
+    let first = get(&lab, GetActiveConsumerRequest { search: "billing".to_owned(), ..one }).unwrap();
+    assert_eq!((ids(&first), first.edges.len()), ("billing".to_owned(), 2), "a page has one group, however many edges");
+    let unknown = GetActiveConsumerRequest { statuses: vec!["unknown".to_owned()], ..Default::default() };
+    let unknown = get(&lab, unknown).unwrap();
+    assert_eq!((ids(&unknown), unknown.total), ("gone members-only".to_owned(), 2));
+    let negative = GetActiveConsumerRequest { max_edges: -1, ..Default::default() };
+    assert_fails(get(&lab, negative), Code::InvalidArgument, &["max_edges", "negative"]);
+}

@@ -1,6 +1,6 @@
 //! GetConsumer: groups, searched, ordered and paged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offsetd::clock::Clock;
 use offsetd::rpc::proto::{Consumer, GetConsumerRequest, GetConsumerResponse};
@@ -249,4 +249,62 @@ fn a_token_serves_its_own_request_only() {
     assert_fails(get(&lab, other), Code::InvalidArgument, &["page_token"]);
     let more = GetConsumerRequest { page_token: token, ..ordered("lag") };
     assert_eq!(ids(&get(&lab, more).unwrap()), ["idle", "gone", "members-only"]);
+}
+
+/// Returns the counts of a response, after a check that those of the requested statuses add up to its total.
+fn counts(request: &GetConsumerRequest, answer: &GetConsumerResponse) -> Vec<(String, i64)> {
+    let is_requested = |status: &String| request.statuses.is_empty() || request.statuses.contains(status);
+    let requested = answer.status_counts.iter().filter(|of| is_requested(&of.status));
+    assert_eq!(requested.map(|of| of.groups).sum::<i64>(), answer.total, "{request:?}");
+    answer.status_counts.iter().map(|of| (of.status.clone(), of.groups)).collect()
+}
+
+#[test]
+fn the_counts_by_status_agree_with_the_list_and_its_total() {
+    let lab = shop();
+    let all = GetConsumerRequest { with_status_counts: true, ..GetConsumerRequest::default() };
+    let whole = get(&lab, all.clone()).unwrap();
+    let of_list = whole.consumers.iter().fold(BTreeMap::<String, i64>::new(), |mut counts, consumer| {
+        *counts.entry(consumer.status.clone()).or_default() += 1;
+        counts
+    });
+    assert_eq!(counts(&all, &whole).into_iter().collect::<BTreeMap<_, _>>(), of_list);
+    assert_eq!(whole.total, 5);
+    for request in [
+        GetConsumerRequest { order_by: "status desc".to_owned(), page_size: 2, ..all.clone() },
+        GetConsumerRequest { statuses: vec!["unknown".to_owned()], ..all.clone() },
+        GetConsumerRequest { statuses: vec!["nonsense".to_owned()], ..all.clone() },
+    ] {
+        let answer = get(&lab, request.clone()).unwrap();
+        assert_eq!(counts(&request, &answer).into_iter().collect::<BTreeMap<_, _>>(), of_list, "{request:?}");
+        if !answer.next_page_token.is_empty() {
+            let next = GetConsumerRequest { page_token: answer.next_page_token, ..request };
+            assert_eq!(get(&lab, next).unwrap().status_counts, [], "only the first page has counts");
+        }
+    }
+    let searched = GetConsumerRequest { search: "payments".to_owned(), ..all };
+    let answer = get(&lab, searched.clone()).unwrap();
+    assert_eq!(counts(&searched, &answer).iter().map(|(_, groups)| groups).sum::<i64>(), 2);
+    assert_eq!(get(&lab, GetConsumerRequest::default()).unwrap().status_counts, [], "they were not requested");
+}
+
+#[test]
+fn counts_follow_a_status_that_changes_while_a_ranking_is_reused() {
+    // The clock stands still, so the second call reuses the ranking of the first.
+    let setup = Setup { clock: Clock::manual(1_800_000_000_000), ..Setup::default() };
+    let lab = lagging(setup, 4);
+    lab.commit("g03", "vanished", 0, 1);
+    lab.wait_entry(("g03", "vanished", 0), |entry| entry.lag.is_none());
+    let all = GetConsumerRequest { with_status_counts: true, ..ordered("status desc") };
+    let unknown = GetConsumerRequest { statuses: vec!["unknown".to_owned()], ..all.clone() };
+    let of = |status: &str, groups| (status.to_owned(), groups);
+    let before = [of("unknown", 1), of("ok", 3)];
+    assert_eq!(counts(&all, &get(&lab, all.clone()).unwrap()), before);
+    assert_eq!(counts(&unknown, &get(&lab, unknown.clone()).unwrap()), before);
+    lab.writer.delete_offset("g03", "vanished", 0).unwrap();
+    lab.settle();
+    let answer = get(&lab, all.clone()).unwrap();
+    assert_eq!((counts(&all, &answer), answer.total), (vec![of("ok", 4)], 4));
+    let answer = get(&lab, unknown.clone()).unwrap();
+    assert_eq!((counts(&unknown, &answer), ids(&answer), answer.total), (vec![of("ok", 4)], vec![], 0));
 }

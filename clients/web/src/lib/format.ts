@@ -67,6 +67,11 @@ export function millis(value: string | { seconds: bigint; nanos: number } | unde
   return Number(value.seconds) * 1000 + value.nanos / 1e6;
 }
 
+/** The host of a client, which Kafka writes with a slash before it. */
+export function host(of: string): string {
+  return of.replace(/^\//, "");
+}
+
 /** One line: what would break it is shown as a sign. */
 export function visible(text: string): string {
   // eslint-disable-next-line no-control-regex

@@ -1,5 +1,5 @@
 // The graph of groups, topics and owners of partitions, in three columns.
-import { exact } from "./format";
+import { exact, host } from "./format";
 import type { Consumer, ConsumerEdge } from "../gen/offsetd/v1/offsets_pb";
 
 export interface Node {
@@ -13,8 +13,10 @@ export interface Node {
   status?: string;
   /** Of an owner: its group. */
   group?: string;
-  /** Of many groups or owners as one: of which topic. */
+  /** Of many owners as one: of which topic. */
   topic?: string;
+  /** Of many groups as one: how many. */
+  rest?: number;
   y: number;
 }
 
@@ -34,13 +36,8 @@ export interface Graph {
   note: string;
 }
 
-/** Most edges that are drawn. */
-export const MOST_EDGES = 300;
-/** Edges from groups to topics that are drawn one by one where there are too many. */
-const MOST_READS = 60;
-
-/** From the worst status to the best. */
-const SEVERITY = ["data_lost", "stopped", "stalled", "rewind", "lagging", "unknown", "ok"];
+/** Most connections that are fetched for the graph and drawn. A group that has more has its owners counted. */
+export const MOST_EDGES = 200;
 
 const key = (...parts: string[]) => parts.join("\n");
 
@@ -48,67 +45,43 @@ function add(left: bigint | undefined, right: bigint | undefined): bigint | unde
   return left === undefined ? right : right === undefined ? left : left + right;
 }
 
-export function graph(consumers: Consumer[], relations: ConsumerEdge[]): Graph {
+/** The graph of some groups, the worst first, and one node for those that are not among them. */
+export function graph(consumers: Consumer[], relations: ConsumerEdge[], rest: number): Graph {
   const status = new Map(consumers.map((group) => [key(group.cluster, group.source, group.groupId), group.status]));
   const nodes = new Map<string, Node>();
-  const reads = new Map<string, Edge>();
-  const owns = new Map<string, Edge>();
+  const edges = new Map<string, Edge>();
   const owners = new Map<string, Set<string>>();
   const node = (kind: Node["kind"], cluster: string, name: string, id: string, more: Partial<Node> = {}) => {
     const at = key(kind, cluster, id);
     if (!nodes.has(at)) nodes.set(at, { key: at, kind, cluster, name, y: 0, ...more });
     return at;
   };
-  const join = (edges: Map<string, Edge>, from: string, to: string, lag: bigint | undefined, of: string) => {
-    const known = edges.get(key(from, to));
-    edges.set(key(from, to), { from, to, lag: add(known?.lag, lag), status: of });
+  const join = (from: string, to: string, lag: bigint | undefined, of: string) => {
+    edges.set(key(from, to), { from, to, lag: add(edges.get(key(from, to))?.lag, lag), status: of });
   };
+  const counted = relations.length > MOST_EDGES;
   for (const { cluster, source, groupId, topic, owner, lag } of relations) {
     const of = status.get(key(cluster, source, groupId)) ?? "unknown";
     const group = node("group", cluster, groupId, key(source, groupId), { status: of, source });
     const at = node("topic", cluster, topic, topic);
-    join(reads, group, at, lag, of);
+    join(group, at, lag, of);
     if (!owner) continue;
-    const name = `${owner.clientId || owner.memberId} ${owner.clientHost.replace(/^\//, "")}`;
-    const member = node("owner", cluster, name, key(source, groupId, owner.memberId), { group: groupId, source });
-    join(owns, at, member, lag, of);
-    owners.set(at, (owners.get(at) ?? new Set()).add(member));
+    const id = key(source, groupId, owner.memberId);
+    if (counted) owners.set(at, (owners.get(at) ?? new Set()).add(id));
+    else join(at, node("owner", cluster, `${owner.clientId || owner.memberId} ${host(owner.clientHost)}`, id, { group: groupId, source }), lag, of);
   }
-  let note = "";
-  let edges = [...reads.values(), ...owns.values()];
-  if (edges.length > MOST_EDGES) {
-    // Owners as a number of each topic; then only the groups that lag most.
-    const many = (kind: Node["kind"], at: string, count: number, what: string) => {
-      const { cluster = "", name = "" } = nodes.get(at) ?? {};
-      return node(kind, cluster, `${exact(count)} ${what}${count === 1 ? "" : "s"}`, key("all", at), { topic: name });
-    };
-    const counted = [...owners].map(([topic, members]): Edge => ({
-      from: topic, to: many("owner", topic, members.size, "member"), lag: undefined, status: "ok",
-    }));
-    note = `${exact(edges.length)} connections are too many to draw: owners are shown as one number per topic`;
-    let left = [...reads.values()];
-    if (left.length + counted.length > MOST_EDGES) {
-      const rank = (edge: Edge) => SEVERITY.indexOf(edge.status);
-      const lag = (edge: Edge) => edge.lag ?? -1n;
-      left.sort((one, other) => rank(one) - rank(other) || (lag(other) > lag(one) ? 1 : lag(other) < lag(one) ? -1 : 0));
-      note += `, and only the ${MOST_READS} connections with the worst status and the most lag are drawn one by one. Search to see others`;
-      const others = new Map<string, Edge[]>();
-      for (const edge of left.slice(MOST_READS)) {
-        if (!others.has(edge.to)) others.set(edge.to, []);
-        others.get(edge.to)?.push(edge);
-      }
-      const rest = [...others].map(([topic, of]): Edge => ({
-        from: many("group", topic, of.length, "other group"), to: topic, lag: of.reduce((sum, one) => add(sum, one.lag), undefined as bigint | undefined), status: "ok",
-      }));
-      left = [...left.slice(0, MOST_READS), ...rest].slice(0, MOST_EDGES * 2 / 3);
-    }
-    const topics = new Set(left.map((edge) => edge.to));
-    edges = [...left, ...counted.filter((edge) => topics.has(edge.from))].slice(0, MOST_EDGES);
-    note += ".";
+  for (const [topic, members] of owners) {
+    const { cluster = "", name = "" } = nodes.get(topic) ?? {};
+    join(topic, node("owner", cluster, `${exact(members.size)} members`, key("all", topic), { topic: name }), undefined, "ok");
   }
-  const used = new Set(edges.flatMap((edge) => [edge.from, edge.to]));
-  const shown = [...nodes.values()].filter((one) => used.has(one.key));
-  return { nodes: shown, edges, height: place(shown, edges), note };
+  const notes = [
+    rest > 0 && `The ${exact(consumers.length)} worst groups are drawn, and ${exact(rest)} others as one; the list has them all.`,
+    counted && `${exact(relations.length)} connections are too many to draw: owners are shown as one number per topic.`,
+  ];
+  const shown = [...nodes.values()];
+  const height = place(shown, [...edges.values()]);
+  if (rest > 0) shown.push({ key: "rest", kind: "group", cluster: "", name: `${exact(rest)} other groups`, rest, y: height + 0.5 });
+  return { nodes: shown, edges: [...edges.values()], height: rest > 0 ? height + 1 : height, note: notes.filter(Boolean).join(" ") };
 }
 
 /** Orders each column by where its neighbours are, a few times: fewer lines cross. */

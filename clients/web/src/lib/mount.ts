@@ -6,14 +6,10 @@ export function mount(
   box: HTMLElement,
   load: () => Promise<{ init: (box: HTMLElement) => ECharts }>,
   ready: (chart: ECharts | undefined) => void,
-  resized?: () => void,
 ): () => void {
   const gone = new AbortController();
   let chart: ECharts | undefined;
-  const sizes = new ResizeObserver(() => {
-    chart?.resize();
-    resized?.();
-  });
+  const sizes = new ResizeObserver(() => chart?.resize());
   void load().then(({ init }) => {
     if (gone.signal.aborted) return;
     chart = init(box);

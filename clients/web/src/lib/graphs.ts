@@ -1,7 +1,0 @@
-// The part of ECharts that only the graph needs.
-import { GraphChart } from "echarts/charts";
-import { use } from "echarts/core";
-
-use([GraphChart]);
-
-export { init } from "./charts";
