@@ -1,11 +1,11 @@
 //! `offsetd demo`: embedded Kafka clusters with a workload, so that nothing has to be installed.
 //!
 //! librdkafka's mock clusters ([`cluster`]) hold data topics and a `__consumer_offsets` topic with the bytes that a 4.1
-//! broker would write. A deterministic workload runs the topics and groups of `scenario.toml`. The server
-//! does not know about the demo: it reads the clusters with the same listener as any Kafka cluster, and the simulated
-//! stores with the same poller as any store. Tests use the cluster without the workload.
+//! broker would write. A deterministic workload runs the topics and groups of `scenario.toml`. The server does not know
+//! about the demo: it reads the clusters with the same listener as any Kafka cluster, and the simulated stores with the
+//! same poller as any store. Tests use the cluster without the workload.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use itertools::Itertools as _;
 use tokio::{
@@ -35,16 +35,11 @@ use workload::Workload;
 
 /// The running demo clusters. They exist until this value is dropped, so that the server can stop first; dropping waits
 /// for librdkafka's threads.
+#[derive(Debug)]
 pub struct Demo {
     clusters: Vec<(String, MockKafka)>,
     stores: Vec<StoreSpec>,
     workload: JoinHandle<Result<(), DemoError>>,
-}
-
-impl fmt::Debug for Demo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Demo").field("clusters", &self.clusters).finish_non_exhaustive()
-    }
 }
 
 impl Demo {
@@ -54,10 +49,10 @@ impl Demo {
     /// # Errors
     /// A cluster cannot be started, or a record cannot be written.
     pub fn start(stop: CancellationToken) -> Result<Self, DemoError> {
-        let (Scenario { clusters, sources: stores }, clock) = (Scenario::load()?, Clock::system());
+        let (Scenario { clusters, stores }, clock) = (Scenario::load()?, Clock::system());
         let started: Vec<_> = clusters.into_iter().map(|spec| start(spec, &clock)).try_collect()?;
         let clusters = started.iter().map(|(name, kafka, _)| (name.clone(), kafka.clone())).collect();
-        let workload = spawn_blocking(move || run(started, &clock, &stop));
+        let workload = spawn_blocking(move || Handle::current().block_on(run(started, clock, stop)));
         Ok(Self { clusters, stores, workload })
     }
 
@@ -76,13 +71,13 @@ impl Demo {
             bootstrap_servers: kafka.bootstrap_servers().to_owned(),
             ..first.clone()
         }));
-        for spec in &self.stores {
-            if config.sources.iter().all(|source| source.name != spec.name) {
-                let listing = SimulatedStore::new(spec.clone(), Clock::system());
-                let name = (&*spec.cluster, &*spec.name);
-                config.sources.push(source::embedded(name, "simulated", listing, Duration::from_secs(1)));
-            }
-        }
+        let is_free = |spec: &&StoreSpec| config.sources.iter().all(|source| source.name != spec.name);
+        let sources = self.stores.iter().filter(is_free).map(|spec| {
+            let (clock, stored) = (Clock::system(), BTreeMap::new());
+            let listing = SimulatedStore { spec: spec.clone(), clock, writes: 0, written_at: 0, stored };
+            source::embedded((&spec.cluster, &spec.name), "simulated", listing, Duration::from_secs(1))
+        });
+        config.sources.extend(sources.collect::<Vec<_>>());
     }
 
     /// Waits until the workload ends, by the token or by a failure. Must not be awaited again after it has returned.
@@ -110,20 +105,14 @@ fn start(spec: ClusterSpec, clock: &Clock) -> Result<Running, DemoError> {
     Ok((name, kafka, workload))
 }
 
-fn run(mut clusters: Vec<Running>, clock: &Clock, stop: &CancellationToken) -> Result<(), DemoError> {
-    Handle::current().block_on(async {
-        let mut ticks = interval(Duration::from_millis(TICK_MS));
-        // Missed ticks are skipped, for example after the machine was suspended.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = ticks.tick() => for (_, kafka, workload) in &mut clusters {
-                    workload.write_tick(clock.now(), kafka)?;
-                },
-            }
-        }
-    })
+async fn run(mut clusters: Vec<Running>, clock: Clock, stop: CancellationToken) -> Result<(), DemoError> {
+    let mut ticks = interval(Duration::from_millis(TICK_MS));
+    // Missed ticks are skipped, for example after the machine was suspended.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        clusters.iter_mut().try_for_each(|(_, kafka, workload)| workload.write_tick(clock.now(), kafka))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl MockKafka {
 
     /// Writes a committed offset.
     pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), DemoError> {
-        self.log(&commit.key(), Some(&commit.value()?), Some(commit.committed_at))
+        self.log(&commit.key(), Some(&commit.value().unwrap()), Some(commit.committed_at))
     }
 
     /// Deletes a committed offset with a tombstone of type 1.
@@ -54,7 +54,7 @@ impl MockKafka {
 
     /// Writes the record of a classic group, in a value version of 0 to 4 (brokers write 3).
     pub(crate) fn write_group(&self, group: &GroupDescription, version: i16) -> Result<(), DemoError> {
-        self.log(&GroupDescription::key(&group.group), Some(&group.value(version)?), None)
+        self.log(&GroupDescription::key(&group.group), Some(&group.value(version).unwrap()), None)
     }
 
     /// Deletes a group's membership with a tombstone of type 2. Its offsets stay.

@@ -197,6 +197,8 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         // The workload ends after the server, which would otherwise report that its Kafka cluster is unreachable.
         let stop_workload = CancellationToken::new();
         let workload = stop_workload.clone();
+        // Also ends it if the server cannot start.
+        let stop_workload = stop_workload.drop_guard();
         let demo = tokio::task::spawn_blocking(move || Demo::start(workload)).await.map_err(internal)?;
         let mut demo = demo.map_err(internal)?;
         let mut config = args.load(env, demo.bootstrap_servers())?.config;
@@ -219,7 +221,7 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
                 workload_ended.map_err(internal)
             }
         };
-        stop_workload.cancel();
+        drop(stop_workload);
         tokio::task::spawn_blocking(move || drop(demo)).await.map_err(internal)?;
         ended
     })

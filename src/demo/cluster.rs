@@ -26,7 +26,7 @@ use rdkafka::{
 
 use crate::{
     config::Config,
-    decode::{Fault, group},
+    decode::group,
     model::{Millis, OFFSETS_TOPIC, log_partition_for},
 };
 
@@ -63,9 +63,6 @@ pub enum DemoError {
     /// A record was written before [`create_offsets_topic`](MockKafka::create_offsets_topic) was called.
     #[error("the embedded Kafka has no topic {OFFSETS_TOPIC} yet")]
     NoOffsetsTopic,
-    /// The requested version of a record value does not exist.
-    #[error("cannot encode the record: this version of its layout does not exist")]
-    Layout(#[from] Fault),
     /// The scenario is malformed.
     #[error("cannot read the scenario")]
     Scenario(#[from] toml::de::Error),

@@ -12,7 +12,7 @@ pub(super) const TICK_MS: u64 = 250;
 #[derive(Debug, Deserialize)]
 pub(super) struct Scenario {
     pub(super) clusters: Vec<ClusterSpec>,
-    pub(super) sources: Vec<StoreSpec>,
+    pub(super) stores: Vec<StoreSpec>,
 }
 
 impl Scenario {
@@ -22,11 +22,10 @@ impl Scenario {
         let defaults = text.remove("defaults").unwrap_or(Value::Integer(0));
         let clusters = text.get_mut("clusters").and_then(Value::as_array_mut);
         for cluster in clusters.into_iter().flatten() {
-            for (list, kind) in [("topics", "topic"), ("groups", "group")] {
-                let Some(defaults) = defaults.get(kind).and_then(Value::as_table) else { continue };
+            for list in ["topics", "groups"] {
                 let items = cluster.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
                 for item in items.filter_map(Value::as_table_mut) {
-                    for (key, value) in defaults {
+                    for (key, value) in defaults.get(list).and_then(Value::as_table).into_iter().flatten() {
                         item.entry(key).or_insert_with(|| value.clone());
                     }
                 }
@@ -134,17 +133,12 @@ pub(super) enum Trouble {
 pub(super) struct StoreSpec {
     pub(super) name: String,
     pub(super) cluster: String,
-    pub(super) store: StoreKind,
+    #[serde(default)]
+    pub(super) expires: bool,
+    #[serde(default)]
+    pub(super) batches: bool,
     pub(super) every: Ticks,
     pub(super) behind: i64,
     pub(super) group: String,
     pub(super) topics: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum StoreKind {
-    Mirror,
-    Expiring,
-    Batches,
 }

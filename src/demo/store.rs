@@ -1,5 +1,8 @@
 //! Stores of offsets outside Kafka, simulated in memory. The server lists them as it lists a real one.
 
+use std::collections::BTreeMap;
+
+use super::scenario::{StoreSpec, TICK_MS};
 use crate::{
     clock::Clock,
     model::Millis,
@@ -7,47 +10,28 @@ use crate::{
     store::{ends::LogEnds, latest::SourceError},
 };
 
-use super::scenario::{StoreKind, StoreSpec, TICK_MS};
-
 /// A simulated store.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedStore {
     pub(super) spec: StoreSpec,
     pub(super) clock: Clock,
     /// Number of writes so far, and the time of the last one.
-    writes: i64,
-    written_at: Millis,
-    stored: Vec<Stored>,
-}
-
-/// A stored offset.
-#[derive(Clone, Debug)]
-struct Stored {
-    topic: usize,
-    partition: i32,
-    committed: i64,
-    /// End of the planned batch.
-    planned: i64,
+    pub(super) writes: i64,
+    pub(super) written_at: Millis,
+    /// Committed offset and end of the planned batch, by topic and partition.
+    pub(super) stored: BTreeMap<(String, i32), (i64, i64)>,
 }
 
 impl SimulatedStore {
-    pub(super) fn new(spec: StoreSpec, clock: Clock) -> Self {
-        Self { spec, clock, writes: 0, written_at: 0, stored: vec![] }
-    }
-
     /// Writes the log ends, as the application that owns the store does. Returns `None` while they are unknown.
     fn write(&mut self, ends: &LogEnds, at: Millis) -> Option<()> {
-        let mut stored = vec![];
-        for (index, name) in self.spec.topics.iter().enumerate() {
-            for (&partition, number) in ends.topic(name)?.partitions.iter().zip(0..) {
-                let end = Some(ends.value(partition).log_end).filter(|end| *end >= 0)?;
-                let planned = (end - self.spec.behind).max(0);
-                let before = self.stored.iter().find(|of| (of.topic, of.partition) == (index, number));
-                let committed = match self.spec.store {
-                    StoreKind::Batches => before.map_or(planned, |before| before.planned),
-                    StoreKind::Mirror | StoreKind::Expiring => planned,
-                };
-                stored.push(Stored { topic: index, partition: number, committed, planned });
+        let mut stored = BTreeMap::new();
+        for topic in &self.spec.topics {
+            for (&of, partition) in ends.topic(topic)?.partitions.iter().zip(0..) {
+                let end = Some(ends.value(of).log_end).filter(|end| *end >= 0)?;
+                let (key, planned) = ((topic.clone(), partition), (end - self.spec.behind).max(0));
+                let before = self.stored.get(&key).filter(|_| self.spec.batches).map(|(_, planned)| *planned);
+                stored.insert(key, (before.unwrap_or(planned), planned));
             }
         }
         (self.stored, self.writes, self.written_at) = (stored, self.writes + 1, at);
@@ -59,30 +43,27 @@ impl Listing for SimulatedStore {
     fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
         let every = i64::try_from(self.spec.every.0 * TICK_MS).unwrap_or(i64::MAX).max(1);
         let at = self.clock.now() / every * every;
-        let ends = round.topics();
-        if at > self.written_at && ends.and_then(|ends| self.write(&ends, at)).is_none() && self.stored.is_empty() {
-            return Ok(false);
+        if at > self.written_at {
+            round.topics().and_then(|ends| self.write(&ends, at));
         }
-        for Stored { topic, partition, committed, planned } in &self.stored {
-            let has_expired = self.spec.store == StoreKind::Expiring && *topic == 0 && at % 60_000 < 10_000;
-            let Some(topic) = self.spec.topics.get(*topic).filter(|_| !has_expired) else { continue };
-            let metadata = match self.spec.store {
-                StoreKind::Batches => format!(
-                    r#"{{"batch":{},"planned_batch":{},"planned_offset":{planned}}}"#,
-                    self.writes - 1,
-                    self.writes
-                ),
-                StoreKind::Mirror | StoreKind::Expiring => String::new(),
-            };
+        let planned = |end| {
+            let (batch, next) = (self.writes - 1, self.writes);
+            format!(r#"{{"batch":{batch},"planned_batch":{next},"planned_offset":{end}}}"#)
+        };
+        for ((topic, partition), (committed_offset, end)) in &self.stored {
+            let metadata = if self.spec.batches { planned(end) } else { String::new() };
+            if self.spec.expires && self.spec.topics.first() == Some(topic) && at % 60_000 < 10_000 {
+                continue;
+            }
             round.found(&StoredOffset {
                 group: &self.spec.group,
                 topic,
                 partition: *partition,
-                committed_offset: *committed,
+                committed_offset: *committed_offset,
                 committed_at: Some(self.written_at),
                 metadata: &metadata,
             });
         }
-        Ok(true)
+        Ok(!self.stored.is_empty())
     }
 }

@@ -1,7 +1,12 @@
 //! The workload of a cluster: all its topics and groups, advanced tick by tick.
 //!
-//! Everything depends on the number of the tick and a seed, never on a clock: times are only written into the records.
-//! So the history is the same scenario without pauses, and tests can run days of it.
+//! Everything depends on the number of the tick, never on a clock: times are only written into the records. So the
+//! history is the same scenario without pauses, and tests can run days of it.
+
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    mem,
+};
 
 use super::{
     cluster::{DemoError, MockKafka},
@@ -27,44 +32,25 @@ pub(super) enum Event {
     Data { topic: String, partition: i32, count: u32, bytes: usize },
 }
 
-impl Event {
-    fn write(self, kafka: &MockKafka) -> Result<(), DemoError> {
-        match self {
-            Self::Log { key, value, at } => kafka.log(&key, value.as_deref(), at),
-            Self::Data { topic, partition, count, bytes } => kafka.produce(&topic, partition, count, bytes),
-        }
-    }
-}
-
-/// A data topic and its log ends.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) spec: TopicSpec,
     pub(super) ends: Vec<i64>,
 }
 
-impl Topic {
-    fn grow(&mut self, events: &mut Vec<Event>, mut count: impl FnMut() -> u32) {
-        for (end, partition) in self.ends.iter_mut().zip(0..) {
-            let count = count();
-            events.push(Event::Data { topic: self.spec.name.clone(), partition, count, bytes: self.spec.bytes });
-            *end += i64::from(count);
-        }
-    }
-}
-
-/// Input of a group in a tick, and the list that it appends its events to.
-pub(super) struct Tick<'a> {
+/// The present of the workload, and the events of the current tick.
+#[derive(Debug)]
+pub(super) struct Tick {
     pub(super) number: u64,
     /// Time to write into records.
     pub(super) at: Millis,
-    pub(super) topics: &'a [Topic],
-    pub(super) random: &'a mut Random,
-    events: &'a mut Vec<Event>,
+    pub(super) topics: Vec<Topic>,
+    pub(super) random: Random,
+    events: Vec<Event>,
 }
 
-impl Tick<'_> {
-    /// Appends a record of `__consumer_offsets`.
+impl Tick {
+    /// Appends a record of `__consumer_offsets`. A value of `None` is a tombstone.
     pub(super) fn log<'k>(&mut self, kind: i16, key: &impl Wire<'k>, value: Option<Vec<u8>>, at: Option<Millis>) {
         let mut bytes = vec![];
         write_key(kind, key, &mut bytes);
@@ -72,21 +58,47 @@ impl Tick<'_> {
     }
 }
 
+/// Numbers that look random and are the same in every run.
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        self.0 += 1;
+        hasher.finish()
+    }
+
+    /// Returns a number from 0 to `bound`.
+    pub(super) fn up_to(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.next() % (u64::from(bound) + 1)).unwrap_or(bound)
+    }
+
+    /// Returns a UUID in Kafka's text form.
+    pub(super) fn uuid(&mut self) -> String {
+        Uuid((u128::from(self.next()) << 64 | u128::from(self.next())).to_be_bytes()).to_string()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Workload {
-    tick: u64,
-    last: Millis,
-    random: Random,
-    topics: Vec<Topic>,
+    now: Tick,
     groups: Vec<Group>,
 }
 
 impl Workload {
     pub(super) fn new(spec: ClusterSpec) -> Self {
-        let topic = |spec: TopicSpec| Topic { ends: (0..spec.partitions).map(|_| 0).collect(), spec };
+        let topic = |spec: TopicSpec| Topic { ends: (0..spec.partitions).map(|_| BACKLOG.into()).collect(), spec };
         let topics: Vec<Topic> = spec.topics.into_iter().map(topic).collect();
+        let backlog = |Topic { spec, .. }: &Topic| {
+            let data =
+                |partition| Event::Data { topic: spec.name.clone(), partition, count: BACKLOG, bytes: spec.bytes };
+            (0..spec.partitions).map(data).collect::<Vec<_>>()
+        };
+        let events = topics.iter().flat_map(backlog).collect();
         let groups = spec.groups.into_iter().zip(0..).map(|(spec, number)| Group::new(spec, number, &topics)).collect();
-        Self { tick: 0, last: 0, random: Random(1), topics, groups }
+        Self { now: Tick { number: 0, at: 0, topics, random: Random(0), events }, groups }
     }
 
     /// Writes the records of the history, up to `now`.
@@ -99,58 +111,31 @@ impl Workload {
 
     /// Runs the next tick and writes its records.
     pub(super) fn write_tick(&mut self, at: Millis, kafka: &MockKafka) -> Result<(), DemoError> {
-        self.tick(at)?.into_iter().try_for_each(|event| event.write(kafka))
+        self.tick(at).into_iter().try_for_each(|event| match event {
+            Event::Log { key, value, at } => kafka.log(&key, value.as_deref(), at),
+            Event::Data { topic, partition, count, bytes } => kafka.produce(&topic, partition, count, bytes),
+        })
     }
 
     /// Runs the next tick and returns the records that it writes, in order. Times never decrease, even if the clock
     /// does.
-    pub(super) fn tick(&mut self, at: Millis) -> Result<Vec<Event>, DemoError> {
-        let Self { tick, last, random, topics, groups } = self;
-        let mut events = vec![];
-        if *tick == 0 {
-            topics.iter_mut().for_each(|topic| topic.grow(&mut events, || BACKLOG));
-        }
-        *last = at.max(*last);
+    pub(super) fn tick(&mut self, at: Millis) -> Vec<Event> {
+        let Self { now, groups } = self;
+        now.at = at.max(now.at);
         // Groups run first and commit the log ends of the previous tick, so that a commit is never visible before the
         // records that it covers.
-        let mut now = Tick { number: *tick, at: *last, topics, random, events: &mut events };
-        groups.iter_mut().try_for_each(|group| group.step(&mut now))?;
-        // The shift spreads the growth of the topics over different ticks.
-        for (topic, shift) in topics.iter_mut().zip(0..) {
-            if (*tick + shift).is_multiple_of(topic.spec.every.0) {
-                let mean = topic.spec.records;
-                topic.grow(&mut events, || random.around(mean));
+        groups.iter_mut().for_each(|group| group.step(now));
+        let Tick { number, topics, random, events, .. } = now;
+        for (Topic { spec, ends }, shift) in topics.iter_mut().zip(0..) {
+            // The shift spreads the growth of the topics over different ticks.
+            let is_due = (*number + shift).is_multiple_of(spec.every.0);
+            for (end, partition) in ends.iter_mut().zip(0..).filter(|_| is_due) {
+                let count = spec.records - spec.records / 2 + random.up_to(spec.records / 2 * 2);
+                events.push(Event::Data { topic: spec.name.clone(), partition, count, bytes: spec.bytes });
+                *end += i64::from(count);
             }
         }
-        *tick += 1;
-        Ok(events)
-    }
-}
-
-/// A small seeded generator (SplitMix64: Steele, Lea, Flood 2014), so that every run of the demo is the same.
-#[derive(Debug)]
-pub(super) struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Returns a number from 0 to `bound` − 1; 0 for a bound of 0.
-    pub(super) fn below(&mut self, bound: u32) -> u32 {
-        u32::try_from(self.next() >> 32).unwrap_or(0).checked_rem(bound).unwrap_or(0)
-    }
-
-    /// Returns a number between a half and one and a half times `mean`.
-    fn around(&mut self, mean: u32) -> u32 {
-        mean - mean / 2 + self.below(mean / 2 * 2 + 1)
-    }
-
-    /// Returns a random UUID in Kafka's text form.
-    pub(super) fn id(&mut self) -> String {
-        Uuid((u128::from(self.next()) << 64 | u128::from(self.next())).to_be_bytes()).to_string()
+        *number += 1;
+        mem::take(events)
     }
 }

@@ -51,7 +51,8 @@ pub(super) async fn query(
     let found = only("cluster", found, |found| &found.cluster.name)?;
     let Some(Found { cluster, source, shard, lookup }) = found else {
         let names = clusters.iter().map(|cluster| format!("{:?}", cluster.name)).join(", ");
-        let none = || Error::NotFound(format!("no group {:?} in cluster {names}", request.group_id));
+        let clusters = if clusters.len() == 1 { "cluster" } else { "clusters" };
+        let none = || Error::NotFound(format!("no group {:?} in {clusters} {names}", request.group_id));
         return Err(not_loaded.unwrap_or_else(none));
     };
     let entry = offset_entry(store, (&cluster, &source), &shard, &lookup, &request)?;

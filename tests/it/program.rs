@@ -100,7 +100,7 @@ fn the_demo_has_two_clusters_and_three_simulated_stores_with_something_to_compar
     let behind = "SELECT z.topic FROM offsets z JOIN offsets k USING (cluster, group_id, topic, partition) \
                   WHERE z.source = 'zookeeper' AND k.source = 'kafka' AND z.committed_offset < k.committed_offset";
     wait_for("an offset in ZooKeeper that is behind the one in Kafka", LIMIT, || {
-        if server.sql(behind).is_empty() { Err("none") } else { Ok(()) }
+        if server.sql(behind).is_empty() { Err("none".to_owned()) } else { Ok(()) }
     });
     let planned = "SELECT metadata FROM offsets WHERE source = 'spark' AND partition = 0";
     let planned: Value = serde_json::from_str(server.sql_value(planned).as_str().unwrap()).unwrap();

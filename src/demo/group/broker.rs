@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{
     decode::{
-        schema::{Endpoint, GroupKey, MemberKey, RegexKey, Subtopology, TaskIds, TopicMetadata},
-        schema::{TopicPartition, TopicPartitionsInfo},
+        schema::*,
         wire::{Array, Context, Wire},
     },
     model::Uuid,
@@ -24,18 +23,6 @@ const SETTLED_AFTER: u64 = 16;
 const METADATA_HASH: i64 = 6_467_042_814_127_918_425;
 /// The only subtopology of a streams group.
 const SUBTOPOLOGY: &str = "0";
-/// Layout of all values: version 0 of a flexible schema.
-const FLEXIBLE: Context = Context { version: 0, flexible: true, embedded: false };
-
-/// Returns the bytes of a value with these fields and without tagged fields.
-macro_rules! value {
-    ($($field:expr),*) => {{
-        let mut bytes = vec![0, 0];
-        $( $field.write(&mut bytes, FLEXIBLE); )*
-        bytes.push(0);
-        Some(bytes)
-    }};
-}
 
 /// The record types of a group, its topics, a member, the epoch of the target assignment, the target assignment and the
 /// current assignment of a member. `None` for a protocol that clients run.
@@ -53,54 +40,54 @@ impl Group {
         kinds(self.spec.protocol).is_some()
     }
 
-    /// Changes the members when it is time. Each change writes the whole group, because the mock drops old records.
-    pub(super) fn reassign(&mut self, tick: &mut Tick<'_>) {
-        let Some([group, topics, member, target_epoch, target, current]) = kinds(self.spec.protocol) else { return };
-        // The shift spreads the changes of the groups over time.
-        let time = tick.number + 20 * self.number;
+    /// Writes a change of members: those that left, and the whole group, because the mock drops old records.
+    pub(super) fn log_change(&self, left: &[Member], tick: &mut Tick) {
+        let Some([group, topics, member, _, target, current]) = kinds(self.spec.protocol) else { return };
+        for kind in [current, target, member] {
+            left.iter().for_each(|left| self.log(tick, kind, Some(left), None));
+        }
+        self.members.iter().for_each(|of| self.log(tick, member, Some(of), self.member(of)));
+        self.log(tick, topics, None, self.topics(tick));
+        if !self.spec.pattern.is_empty() {
+            let key = RegexKey { group: &self.id, regular_expression: &self.spec.pattern };
+            tick.log(16, &key, value!(0, Array::of(&self.topic_names()), 58_i64, tick.at), None);
+        }
+        let is_consumer = self.spec.protocol == Protocol::Consumer;
+        let value = if is_consumer { value!(0, self.epoch) } else { value!(0, self.epoch, METADATA_HASH) };
+        self.log(tick, group, None, value);
+    }
+
+    /// Writes the steps by which the members reach their target assignment after a change.
+    pub(super) fn reassign(&mut self, tick: &mut Tick) {
+        let Some([.., target_epoch, target, current]) = kinds(self.spec.protocol) else { return };
         let (count, none) = (self.members.len(), Owned::new());
-        match time.checked_rem(self.spec.changes.0) {
-            Some(0) => {
-                let left = self.replace_members(self.spec.members_at(time), tick);
-                for kind in [current, target, member] {
-                    left.iter().for_each(|left| self.log(tick, kind, Some(left), None));
-                }
-                self.members.iter().for_each(|of| self.log(tick, member, Some(of), self.member(of)));
-                self.log(tick, topics, None, self.topics(tick));
-                if !self.spec.pattern.is_empty() {
-                    let key = RegexKey { group: &self.id, regular_expression: &self.spec.pattern };
-                    tick.log(16, &key, value!(Array::of(&self.topic_names()), 58_i64, tick.at), None);
-                }
-                let is_consumer = self.spec.protocol == Protocol::Consumer;
-                let value = if is_consumer { value!(self.epoch) } else { value!(self.epoch, METADATA_HASH) };
-                self.log(tick, group, None, value);
-            }
-            Some(ASSIGNED_AFTER) if self.epoch > 0 => {
+        match tick.number - self.changed_at {
+            ASSIGNED_AFTER => {
                 for (index, of) in self.members.iter().enumerate() {
-                    let owned = self.partitions_of(tick.topics, index, count);
+                    let owned = self.partitions_of(tick, index, count);
                     self.log(tick, target, Some(of), self.target(&owned));
                 }
-                self.log(tick, target_epoch, None, value!(self.epoch));
+                self.log(tick, target_epoch, None, value!(0, self.epoch));
                 // A member gives a partition up before another member receives it.
                 self.log_revoking(tick, current, 1);
             }
-            Some(SETTLED_AFTER) if self.epoch > 0 => {
+            SETTLED_AFTER => {
                 self.log_revoking(tick, current, 2);
                 for index in 0..count {
-                    let owned = self.partitions_of(tick.topics, index, count);
+                    let owned = self.partitions_of(tick, index, count);
                     let Some(of) = self.members.get_mut(index) else { continue };
                     (of.previous, of.epoch, of.owned) = (of.epoch, self.epoch, owned);
                 }
-                self.members.iter().for_each(|of| {
+                for of in &self.members {
                     self.log(tick, current, Some(of), self.current(of, 0, &of.owned, &none));
-                });
+                }
             }
             _ => {}
         }
     }
 
     /// Writes members that give partitions up: those that must (state 1), or have done so and wait for others (2).
-    fn log_revoking(&self, tick: &mut Tick<'_>, current: i16, state: i8) {
+    fn log_revoking(&self, tick: &mut Tick, current: i16, state: i8) {
         let none = Owned::new();
         // Members of a share group may own the same partitions, so they need not give any up.
         let revokes = |of: &&Member| !of.owned.is_empty() && self.spec.protocol != Protocol::Share;
@@ -111,7 +98,7 @@ impl Group {
     }
 
     /// Writes a record of a member, or of the group. A value of `None` deletes it.
-    fn log(&self, tick: &mut Tick<'_>, kind: i16, member: Option<&Member>, value: Option<Vec<u8>>) {
+    fn log(&self, tick: &mut Tick, kind: i16, member: Option<&Member>, value: Option<Vec<u8>>) {
         let group = &*self.id;
         match member {
             Some(member) => tick.log(kind, &MemberKey { group, member_id: &member.id }, value, None),
@@ -121,22 +108,21 @@ impl Group {
 
     /// Returns the topics: their ids, or the topology that reads them. Brokers wrote the topics of consumer groups until
     /// Kafka 4.0; the demo still does, because the mock returns no topic ids.
-    fn topics(&self, tick: &Tick<'_>) -> Option<Vec<u8>> {
-        let (owned, names, none) = (self.partitions_of(tick.topics, 0, 1), self.topic_names(), Array::<i32>::of(&[]));
+    fn topics(&self, tick: &Tick) -> Option<Vec<u8>> {
+        let (owned, names, none) = (self.partitions_of(tick, 0, 1), self.topic_names(), Array::<i32>::of(&[]));
         let (mut initialized, mut metadata) = (vec![], vec![]);
-        for (name, of) in &owned {
-            let (topic_id, topic_name, num_partitions) =
-                (topic_id(name), &**name, i32::try_from(of.len()).unwrap_or(0));
+        for (topic_name, of) in &owned {
+            let (topic_id, num_partitions) = (topic_id(topic_name), i32::try_from(of.len()).unwrap_or(0));
             initialized.push(TopicPartitionsInfo { topic_id, topic_name, partitions: Array::of(of) });
             metadata.push(TopicMetadata { topic_id, topic_name, num_partitions, ..TopicMetadata::default() });
         }
-        let topology =
-            Subtopology { subtopology_id: SUBTOPOLOGY, source_topics: Array::of(&names), ..Default::default() };
+        let source_topics = Array::of(&names);
+        let topology = Subtopology { subtopology_id: SUBTOPOLOGY, source_topics, ..Subtopology::default() };
         match self.spec.protocol {
-            Protocol::Streams => value!(0_i32, Array::of(&[topology])),
+            Protocol::Streams => value!(0, 0_i32, Array::of(&[topology])),
             // The three arrays of the schema: initializing, initialized and deleting topics.
-            Protocol::Share => value!(none, Array::of(&initialized), none),
-            _ => value!(Array::of(&metadata)),
+            Protocol::Share => value!(0, none, Array::of(&initialized), none),
+            _ => value!(0, Array::of(&metadata)),
         }
     }
 
@@ -144,16 +130,16 @@ impl Group {
         let (client_id, host, names, none) = (&**client_id, &**host, self.topic_names(), None::<&str>);
         let rack = ["rack-a", "rack-b", "rack-c"].get(number % 3).copied();
         match self.spec.protocol {
-            Protocol::Share => value!(rack, client_id, host, Array::of(&names)),
+            Protocol::Share => value!(0, rack, client_id, host, Array::of(&names)),
             Protocol::Streams => {
                 let endpoint = Some(Endpoint { host: host.trim_start_matches('/'), port: 7070 });
                 let tags = Array::<i32>::of(&[]);
-                value!(none, rack, client_id, host, 300_000_i32, 0_i32, client_id, endpoint, tags)
+                value!(0, none, rack, client_id, host, 300_000_i32, 0_i32, client_id, endpoint, tags)
             }
             _ => {
                 let names = if self.spec.pattern.is_empty() { names } else { vec![] };
                 let pattern = Some(&*self.spec.pattern);
-                value!(none, rack, client_id, host, Array::of(&names), pattern, 300_000_i32, Some("uniform"))
+                value!(0, none, rack, client_id, host, Array::of(&names), pattern, 300_000_i32, Some("uniform"))
             }
         }
     }
@@ -162,8 +148,8 @@ impl Group {
     fn target(&self, owned: &Owned) -> Option<Vec<u8>> {
         let none = Array::<i32>::of(&[]);
         match self.spec.protocol {
-            Protocol::Streams => value!(Array::of(&tasks(owned)), none, none),
-            _ => value!(Array::of(&partitions(owned))),
+            Protocol::Streams => value!(0, Array::of(&tasks(owned)), none, none),
+            _ => value!(0, Array::of(&partitions(owned))),
         }
     }
 
@@ -174,13 +160,13 @@ impl Group {
         let (epoch, previous, topics, tasks) = (of.epoch, of.previous, partitions(owned), tasks(owned));
         let (topics, tasks) = (Array::of(&topics), Array::of(&tasks));
         match self.spec.protocol {
-            Protocol::Share => value!(epoch, previous, 0_i8, topics),
+            Protocol::Share => value!(0, epoch, previous, 0_i8, topics),
             // States of streams members start at 1. Of active, standby and warm-up tasks, only active ones exist.
             Protocol::Streams => {
                 let revoked = self::tasks(revoked);
-                value!(epoch, previous, (state + 1), tasks, none, none, Array::of(&revoked), none, none)
+                value!(0, epoch, previous, (state + 1), tasks, none, none, Array::of(&revoked), none, none)
             }
-            _ => value!(epoch, previous, state, topics, Array::of(&partitions(revoked))),
+            _ => value!(0, epoch, previous, state, topics, Array::of(&partitions(revoked))),
         }
     }
 }

@@ -194,12 +194,12 @@ fn without_a_cluster_the_only_one_that_has_the_offset_answers() {
         ..QueryRequest::default()
     };
     let query = |request| lab.block_on(lab.client().query(request)).map(|answer| answer.into_inner().entry.unwrap());
-    for freshness in [Freshness::Current, Freshness::Latest] {
+    for freshness in [Freshness::Unspecified, Freshness::Latest] {
         let entry = query(request("west-only", 0, freshness)).unwrap();
         assert_eq!((&*entry.cluster, entry.committed_offset), ("west", 5));
         let several = ["cluster: several clusters have this offset, name one of them: east, west"];
         assert_fails(query(request("both", 0, freshness)), Code::InvalidArgument, &several);
-        let none = ["no group \"missing\" in cluster \"east\", \"west\""];
+        let none = ["no group \"missing\" in clusters \"east\", \"west\""];
         assert_fails(query(request("missing", 0, freshness)), Code::NotFound, &none);
         let other = ["group \"both\" has no offset for partition 1 of topic \"orders\""];
         assert_fails(query(request("both", 1, freshness)), Code::NotFound, &other);
@@ -209,6 +209,6 @@ fn without_a_cluster_the_only_one_that_has_the_offset_answers() {
     east.flush().unwrap();
     let entry = query(request("new", 1, Freshness::Latest)).unwrap();
     assert_eq!((&*entry.cluster, entry.committed_offset), ("east", 7));
-    let named = QueryRequest { cluster: "west".to_owned(), ..request("both", 0, Freshness::Current) };
+    let named = QueryRequest { cluster: "west".to_owned(), ..request("both", 0, Freshness::Unspecified) };
     assert_eq!(query(named).unwrap().cluster, "west");
 }

@@ -14,7 +14,7 @@ type Bytes = (Vec<u8>, Option<Vec<u8>>);
 fn play(minutes: u64) -> Vec<Bytes> {
     let mut workload = workload();
     let ticks = 0..i64::try_from(minutes * 60_000 / TICK_MS).unwrap();
-    let events = ticks.flat_map(|tick| workload.tick(tick * 250).unwrap());
+    let events = ticks.flat_map(|tick| workload.tick(tick * 250));
     let log = events.filter_map(|event| match event {
         Event::Log { key, value, .. } => Some((key, value)),
         Event::Data { .. } => None,
