@@ -5,7 +5,7 @@
 //! about the demo: it reads the clusters with the same listener as any Kafka cluster, and the simulated stores with the
 //! same poller as any store. Tests use the cluster without the workload.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 use itertools::Itertools as _;
 use tokio::{
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::{self, Config},
+    model::Millis,
     source,
 };
 
@@ -25,13 +26,17 @@ pub mod cluster;
 mod group;
 mod scenario;
 mod store;
-mod workload;
+mod tick;
 
 pub use cluster::DemoError;
 use cluster::MockKafka;
+use group::Group;
 use scenario::{ClusterSpec, Scenario, StoreSpec, TICK_MS};
 use store::SimulatedStore;
-use workload::Workload;
+use tick::{Event, Tick};
+
+/// Number of ticks that are run without pauses at the start: five minutes.
+const HISTORY: u64 = 5 * 60 * 1000 / TICK_MS;
 
 /// The running demo clusters. They exist until this value is dropped, so that the server can stop first; dropping waits
 /// for librdkafka's threads.
@@ -113,6 +118,58 @@ async fn run(mut clusters: Vec<Running>, clock: Clock, stop: CancellationToken) 
         clusters.iter_mut().try_for_each(|(_, kafka, workload)| workload.write_tick(clock.now(), kafka))?;
     }
     Ok(())
+}
+
+/// The workload of a cluster: all its topics and groups, advanced tick by tick.
+///
+/// Everything depends on the number of the tick, never on a clock: times are only written into the records. So the
+/// history is the same scenario without pauses, and tests can run days of it.
+#[derive(Debug)]
+struct Workload {
+    now: Tick,
+    groups: Vec<Group>,
+}
+
+impl Workload {
+    fn new(ClusterSpec { topics, groups, .. }: ClusterSpec) -> Self {
+        let groups = groups.into_iter().zip(0..).map(|(spec, number)| Group::new(spec, number)).collect();
+        Self { now: Tick { number: 0, at: 0, topics, events: vec![] }, groups }
+    }
+
+    /// Writes the records of the history, up to `now`.
+    fn write_history(&mut self, now: Millis, kafka: &MockKafka) -> Result<(), DemoError> {
+        for tick in 0..HISTORY {
+            self.write_tick(now - i64::try_from((HISTORY - tick) * TICK_MS).unwrap_or(0), kafka)?;
+        }
+        kafka.flush()
+    }
+
+    /// Runs the next tick and writes its records.
+    fn write_tick(&mut self, at: Millis, kafka: &MockKafka) -> Result<(), DemoError> {
+        self.tick(at).into_iter().try_for_each(|event| match event {
+            Event::Log { key, value, at } => kafka.log(&key, value.as_deref(), at),
+            Event::Data { topic, partition, count, bytes } => kafka.produce(&topic, partition, count, bytes),
+        })
+    }
+
+    /// Runs the next tick and returns the records that it writes, in order. Times never decrease, even if the clock
+    /// does.
+    fn tick(&mut self, at: Millis) -> Vec<Event> {
+        let Self { now, groups } = self;
+        (now.number, now.at) = (now.number + 1, at.max(now.at));
+        for topic in &now.topics {
+            for partition in 0..topic.partitions {
+                let before = if now.number == 1 { 0 } else { topic.end(partition, now.number - 1) };
+                let count = u32::try_from(topic.end(partition, now.number) - before).unwrap_or(0);
+                let (topic, bytes) = (topic.name.clone(), topic.bytes);
+                now.events.extend((count > 0).then_some(Event::Data { topic, partition, count, bytes }));
+            }
+        }
+        // Groups commit the log ends of the previous tick, so that a commit is never visible before the records that
+        // it covers.
+        groups.iter_mut().for_each(|group| group.step(now));
+        mem::take(&mut now.events)
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Defaults are those of a 4.1 broker: commits in version 4, classic groups in version 3.
 
-#![allow(dead_code, reason = "each crate of tests uses a part of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each crate of tests uses a part of it, with versions that exist")]
 
 use std::ops::Deref;
 

@@ -33,9 +33,6 @@ use crate::{
 /// Maximum bytes of batches that the mock keeps per partition.
 pub const KEPT_BYTES: usize = 5 << 20;
 
-/// Timeout of [`MockKafka::flush`].
-const FLUSH_WITHIN: Duration = Duration::from_secs(60);
-
 /// Adapts a configuration to the mock: turns off the requests that it cannot answer. A commit becomes visible at most
 /// `fetch_wait_ms` milliseconds later.
 pub fn adapt_config(config: &mut Config, fetch_wait_ms: &str) {
@@ -128,9 +125,9 @@ impl MockKafka {
             .set("enable.metrics.push", "false")
             .create_with_context(Deliveries::default())
             .map_err(DemoError::kafka("start"))?;
-        let shared = Shared { producer, bootstrap_servers: String::new(), log_partitions: 0.into(), brokers };
-        let bootstrap_servers = mock(&shared)?.bootstrap_servers();
-        Ok(Self(Arc::new(Shared { bootstrap_servers, ..shared })))
+        let bootstrap_servers =
+            producer.client().mock_cluster().map(|mock| mock.bootstrap_servers()).unwrap_or_default();
+        Ok(Self(Arc::new(Shared { producer, bootstrap_servers, log_partitions: 0.into(), brokers })))
     }
 
     /// Returns the bootstrap servers: `host:port,…`.
@@ -141,7 +138,8 @@ impl MockKafka {
 
     /// Returns librdkafka's own controls: stop brokers, move leaders, inject errors. Does not fail after the start.
     pub fn mock(&self) -> Result<MockCluster<'_, Deliveries>, DemoError> {
-        mock(&self.0)
+        let none = KafkaError::MockCluster(RDKafkaErrorCode::Fail);
+        self.0.producer.client().mock_cluster().ok_or(none).map_err(DemoError::kafka("start"))
     }
 
     /// Creates a topic, which must not exist yet, with a replication factor of 3, or of the number of brokers if
@@ -193,7 +191,7 @@ impl MockKafka {
 
     /// Waits until the cluster has received all records. Fails after a minute without an answer.
     pub fn flush(&self) -> Result<(), DemoError> {
-        self.0.producer.flush(FLUSH_WITHIN).map_err(DemoError::kafka("take all records"))?;
+        self.0.producer.flush(Duration::from_secs(60)).map_err(DemoError::kafka("take all records"))?;
         self.check()
     }
 
@@ -201,9 +199,4 @@ impl MockKafka {
         let failed = self.0.producer.client().context().0.lock().take();
         failed.map_or(Ok(()), |source| Err(DemoError::Kafka { action: "take a record", source }))
     }
-}
-
-fn mock(shared: &Shared) -> Result<MockCluster<'_, Deliveries>, DemoError> {
-    let none = KafkaError::MockCluster(RDKafkaErrorCode::Fail);
-    shared.producer.client().mock_cluster().ok_or(none).map_err(DemoError::kafka("start"))
 }

@@ -1,8 +1,8 @@
 //! A group of the demo: its commits and its members.
 
 use super::{
-    scenario::{GroupSpec, Protocol, Trouble},
-    workload::{BACKLOG, Tick, Topic},
+    scenario::{BACKLOG, GroupSpec, Protocol, TopicSpec, Trouble, random},
+    tick::Tick,
 };
 use crate::{
     decode::{
@@ -10,7 +10,7 @@ use crate::{
         schema::{GroupMetadataKey, MemberMetadata, OffsetCommitKey},
         wire::{Array, Context, Wire as _},
     },
-    model::Millis,
+    model::{Millis, Uuid},
 };
 
 /// Returns the bytes of a record value: its version, its fields in the order of Kafka's schema, and no tagged fields. The
@@ -37,17 +37,6 @@ const REWIND_EVERY: u64 = 12;
 /// Age of an abandoned group's commits at the start, in milliseconds.
 const ABANDONED_MS: i64 = 3 * 24 * 3_600_000;
 
-/// The position of a group in a partition.
-#[derive(Debug)]
-struct Position {
-    topic: String,
-    index: usize,
-    partition: i32,
-    offset: i64,
-    /// Log end at the last commit.
-    end: i64,
-}
-
 #[derive(Debug)]
 struct Member {
     number: usize,
@@ -70,8 +59,6 @@ pub(super) struct Group {
     id: String,
     /// Index of the group, which shifts its commits in time and gives it a host of its own.
     number: u64,
-    positions: Vec<Position>,
-    commits: u64,
     members: Vec<Member>,
     joined: usize,
     /// Group epoch, or generation of a classic group, and the tick in which it began.
@@ -80,21 +67,15 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(spec: GroupSpec, number: u64, topics: &[Topic]) -> Self {
-        let end = i64::from(BACKLOG);
-        let offset = if spec.trouble == Trouble::Rewinds { end - TRAIL } else { end };
-        let own = topics.iter().enumerate().filter(|(_, of)| spec.topics.contains(&of.spec.name));
-        let position =
-            |index, of: &Topic, partition| Position { topic: of.spec.name.clone(), index, partition, offset, end };
-        let positions = own.flat_map(|(at, of)| (0..of.spec.partitions).map(move |number| position(at, of, number)));
-        let (positions, id) = (positions.collect(), spec.id.clone());
-        Self { spec, id, number, positions, commits: 0, members: vec![], joined: 0, epoch: 0, changed_at: 0 }
+    pub(super) fn new(spec: GroupSpec, number: u64) -> Self {
+        Self { id: spec.id.clone(), spec, number, members: vec![], joined: 0, epoch: 0, changed_at: 0 }
     }
 
     pub(super) fn step(&mut self, tick: &mut Tick) {
         if self.spec.trouble == Trouble::Abandoned {
-            if tick.number == 0 {
-                self.abandon(tick);
+            if tick.number == 1 {
+                self.commit(tick, tick.at - ABANDONED_MS);
+                self.log_group(tick, tick.at - ABANDONED_MS);
             }
             return;
         }
@@ -102,8 +83,6 @@ impl Group {
         let is_running = !self.members.is_empty() || self.spec.protocol == Protocol::Simple;
         let is_due = (tick.number + self.number).is_multiple_of(self.spec.every.0);
         if is_due && is_running && self.spec.protocol != Protocol::Share {
-            self.commits += 1;
-            self.positions.iter_mut().for_each(|position| position.advance(&self.spec, self.commits, tick));
             self.commit(tick, tick.at);
         }
     }
@@ -111,29 +90,49 @@ impl Group {
     /// Commits all partitions, moved or not, as consumers with a commit timer do.
     fn commit(&self, tick: &mut Tick, at: Millis) {
         let leader_epoch = if self.spec.protocol == Protocol::Simple { -1 } else { 0_i32 };
-        for position in &self.positions {
-            let (offset, metadata) = (position.offset, &*self.spec.metadata);
+        for (topic, partition, offset) in self.offsets(tick) {
+            let (topic, metadata) = (&*topic, &*self.spec.metadata);
             // Only version 1 has a retention time.
             let value = match self.spec.retention_hours {
                 Some(hours) => value!(1, offset, metadata, at, (at + hours * 3_600_000)),
                 None => value!(4, offset, leader_epoch, metadata, at),
             };
-            tick.log(1, &self.key(position), value, Some(at));
+            tick.log(1, &OffsetCommitKey { group: &self.id, topic, partition }, value, Some(at));
         }
     }
 
-    fn key<'a>(&'a self, of: &'a Position) -> OffsetCommitKey<'a> {
-        OffsetCommitKey { group: &self.id, topic: &of.topic, partition: of.partition }
+    /// Returns the offsets of all partitions, by topic and partition.
+    fn offsets(&self, tick: &Tick) -> Vec<(String, i32, i64)> {
+        let partitions = self.topics(tick).flat_map(|topic| (0..topic.partitions).map(move |number| (topic, number)));
+        let offset =
+            |(topic, number): (&TopicSpec, i32)| (topic.name.clone(), number, self.offset(topic, number, tick));
+        partitions.map(offset).collect()
     }
 
-    /// Writes the last commits of a group that was abandoned days ago, and its empty group record.
-    fn abandon(&mut self, tick: &mut Tick) {
-        let left = tick.at - ABANDONED_MS;
-        for ago in [10, 5, 0] {
-            self.positions.iter_mut().for_each(|position| position.offset = position.end - 20 - ago);
-            self.commit(tick, left - 1000 * ago);
+    /// Returns the offset that the group commits in a tick: at most the log end of the previous one.
+    fn offset(&self, topic: &TopicSpec, partition: i32, tick: &Tick) -> i64 {
+        let now = tick.number - 1;
+        let end = |ago: u64| topic.end(partition, now.saturating_sub(ago));
+        match (self.spec.trouble, self.spec.phase(now)) {
+            (Trouble::Abandoned, _) => BACKLOG - 20,
+            (Trouble::Slow, Err(since)) => end(since) + (end(0) - end(since)) / 10,
+            // Catches up with what it has not read in the last period.
+            (Trouble::Slow, Ok(since)) => {
+                let left = (end(since) - end(since + self.spec.of.0 - self.spec.well.0)) * 9 / 10;
+                let (well, since) = (self.spec.well.0.cast_signed(), since.cast_signed());
+                end(0) - left * (well - since) / well.max(1)
+            }
+            (Trouble::Stuck, Err(since)) => end(since),
+            (Trouble::Rewinds, _) => {
+                let commits = (now / self.spec.every.0.max(1) % REWIND_EVERY).cast_signed();
+                end(0) - TRAIL - (REWIND - 50 * commits).max(0)
+            }
+            _ => {
+                // In a slow topic, even one record behind the log end would take long to be consumed.
+                let most = self.spec.behind.min(topic.records / 2);
+                end(0) - (random((&self.id, partition, now)) % (most + 1)).cast_signed()
+            }
         }
-        self.log_group(tick, left);
     }
 
     /// Adds and removes members, and writes the records of the change.
@@ -151,14 +150,13 @@ impl Group {
         }
         let is_console = self.spec.trouble == Trouble::Console;
         if is_console && self.members.is_empty() {
-            self.id = format!("{}-{:05}", self.spec.id, tick.random.up_to(99_999));
+            self.id = format!("{}-{:05}", self.spec.id, random(tick.number) % 100_000);
         }
         (self.epoch, self.changed_at) = (self.epoch + 1, tick.number);
         let left: Vec<Member> = self.members.drain(..self.members.len().saturating_sub(wanted)).collect();
         while self.members.len() < wanted {
             self.joined += 1;
-            let new = self.new_member(self.joined, tick);
-            self.members.push(new);
+            self.members.push(self.new_member(self.joined));
         }
         if self.is_run_by_broker() {
             return self.log_change(&left, tick);
@@ -166,19 +164,22 @@ impl Group {
         self.log_group(tick, tick.at);
         if is_console && wanted == 0 {
             // The broker deletes the offsets and the group.
-            self.positions.iter().for_each(|position| tick.log(1, &self.key(position), None, None));
+            for (topic, partition, _) in self.offsets(tick) {
+                tick.log(1, &OffsetCommitKey { group: &self.id, topic: &topic, partition }, None, None);
+            }
             tick.log(2, &GroupMetadataKey { group: &self.id }, None, None);
         }
     }
 
-    fn new_member(&self, number: usize, tick: &mut Tick) -> Member {
+    fn new_member(&self, number: usize) -> Member {
         let client_id = match self.spec.protocol {
             Protocol::Connect => format!("connect-{number}"),
             _ if self.spec.trouble == Trouble::Console => self.spec.id.clone(),
             _ if self.is_run_by_broker() => format!("{}-{number}", self.id),
             _ => format!("consumer-{}-{number}", self.id),
         };
-        let id = tick.random.uuid();
+        let halves = [0, 1].map(|half| random((&self.id, number, half)).to_be_bytes());
+        let id = Uuid(halves.concat().try_into().unwrap_or_default()).to_string();
         let id = if self.is_run_by_broker() { id } else { format!("{client_id}-{id}") };
         let host = format!("/10.0.{}.{}", self.number, number % 250 + 1);
         let instance = (self.spec.protocol == Protocol::Static).then(|| format!("{}-{}", self.id, number - 1));
@@ -230,34 +231,17 @@ impl Group {
         self.spec.topics.iter().map(String::as_str).collect()
     }
 
+    fn topics<'a>(&self, tick: &'a Tick) -> impl Iterator<Item = &'a TopicSpec> {
+        tick.topics.iter().filter(|topic| self.spec.topics.contains(&topic.name))
+    }
+
     /// Returns one of `parts` shares of the partitions: consecutive ones, as the range assignor assigns them.
     fn partitions_of(&self, tick: &Tick, index: usize, parts: usize) -> Owned {
-        let own = tick.topics.iter().filter(|topic| self.spec.topics.contains(&topic.spec.name));
-        let portions = own.map(|topic| {
-            let count = topic.ends.len();
+        let portions = self.topics(tick).map(|topic| {
+            let count = usize::try_from(topic.partitions).unwrap_or(0);
             let mine = (0..count).zip(0..).filter(|(at, _)| at * parts / count == index);
-            (topic.spec.name.clone(), mine.map(|(_, partition)| partition).collect())
+            (topic.name.clone(), mine.map(|(_, partition)| partition).collect())
         });
         portions.filter(|(_, partitions): &(_, Vec<i32>)| !partitions.is_empty()).collect()
-    }
-}
-
-impl Position {
-    /// Moves to the next offset to commit.
-    fn advance(&mut self, spec: &GroupSpec, commits: u64, tick: &mut Tick) {
-        let (topic, partition) = (tick.topics.get(self.index), usize::try_from(self.partition).unwrap_or(0));
-        let Some((topic, &end)) = topic.and_then(|topic| Some((topic, topic.ends.get(partition)?))) else { return };
-        // In a slow topic, even one record behind the log end would take long to be consumed.
-        let target = end - i64::from(tick.random.up_to(spec.behind.min(topic.spec.records / 2)));
-        let (offset, produced, is_well) = (self.offset, target - self.end, spec.is_well(tick.number));
-        self.offset = match spec.trouble {
-            Trouble::Slow if is_well => target - (self.end - offset) * 7 / 8,
-            Trouble::Slow => offset + produced / 10,
-            Trouble::Stuck if !is_well => offset,
-            Trouble::Rewinds if commits.is_multiple_of(REWIND_EVERY) => (offset - REWIND).max(0),
-            Trouble::Rewinds => (offset + produced + 50).min(target - TRAIL).max(offset),
-            _ => target.max(offset),
-        };
-        self.end = end;
     }
 }

@@ -1,6 +1,8 @@
 //! The form of `scenario.toml`, which says what the topics, groups and stores of the demo do. The file explains the
 //! fields.
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -8,6 +10,8 @@ use super::cluster::DemoError;
 
 /// Length of a tick in milliseconds.
 pub(super) const TICK_MS: u64 = 250;
+/// Number of records in each data partition at the start.
+pub(super) const BACKLOG: i64 = 1000;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Scenario {
@@ -64,9 +68,20 @@ pub(super) struct ClusterSpec {
 pub(super) struct TopicSpec {
     pub(super) name: String,
     pub(super) partitions: i32,
-    pub(super) records: u32,
+    pub(super) records: u64,
     pub(super) every: Ticks,
     pub(super) bytes: usize,
+}
+
+impl TopicSpec {
+    /// Returns the log end of a partition. It grows by half to one and a half times `records`.
+    pub(super) fn end(&self, partition: i32, tick: u64) -> i64 {
+        // The shift spreads the growth of the topics over different ticks.
+        let shift = random(&self.name).checked_rem(self.every.0).unwrap_or(0);
+        let growths = (tick + shift).checked_div(self.every.0).unwrap_or(0);
+        let noise = random((partition, growths)) % (self.records / 2 + 1);
+        BACKLOG + i64::try_from(growths * self.records + noise).unwrap_or(0)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,7 +95,7 @@ pub(super) struct GroupSpec {
     pub(super) assignor: String,
     pub(super) pattern: String,
     pub(super) every: Ticks,
-    pub(super) behind: u32,
+    pub(super) behind: u64,
     pub(super) trouble: Trouble,
     pub(super) well: Ticks,
     pub(super) of: Ticks,
@@ -89,14 +104,16 @@ pub(super) struct GroupSpec {
 }
 
 impl GroupSpec {
-    /// Returns whether the group works normally at a tick.
-    pub(super) fn is_well(&self, tick: u64) -> bool {
-        tick.checked_rem(self.of.0).is_none_or(|since| since < self.well.0)
+    /// Returns the ticks since the period began, if the group works normally then. If it is in trouble, returns those
+    /// since the trouble began.
+    pub(super) fn phase(&self, tick: u64) -> Result<u64, u64> {
+        let since = tick.checked_rem(self.of.0).unwrap_or(0);
+        since.checked_sub(self.well.0).filter(|_| self.of.0 > 0).map_or(Ok(since), Err)
     }
 
     /// Returns the number of members at a tick.
     pub(super) fn members_at(&self, tick: u64) -> usize {
-        let is_gone = matches!(self.trouble, Trouble::Stops | Trouble::Console) && !self.is_well(tick);
+        let is_gone = matches!(self.trouble, Trouble::Stops | Trouble::Console) && self.phase(tick).is_err();
         let turn = usize::try_from(tick.checked_div(self.changes.0).unwrap_or(0)).unwrap_or(0);
         let turn = turn.checked_rem(self.members.len()).filter(|_| !is_gone);
         turn.and_then(|turn| self.members.get(turn)).copied().unwrap_or(0)
@@ -141,4 +158,11 @@ pub(super) struct StoreSpec {
     pub(super) behind: i64,
     pub(super) group: String,
     pub(super) topics: Vec<String>,
+}
+
+/// Returns a number that looks random and is the same in every run.
+pub(super) fn random(seed: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    seed.hash(&mut hasher);
+    hasher.finish()
 }

@@ -8,11 +8,7 @@ use rdkafka::{
     error::KafkaError,
 };
 
-use super::{
-    cluster::KEPT_BYTES,
-    workload::{Event, HISTORY},
-    *,
-};
+use super::{cluster::KEPT_BYTES, scenario::BACKLOG, *};
 use crate::{
     decode::{Record, decode, group, kind, schema::OffsetCommitKey, write_key},
     model::{OFFSETS_TOPIC, log_partition_for},
@@ -285,7 +281,7 @@ fn every_record_of_the_demo_decodes_and_stands_where_kafka_puts_it() {
     assert!(records > 5000 && groups > 50 && tombstones > 5, "{records} {groups} {tombstones}");
     // The log start of a partition with 5 MiB of newer records has moved, so that a group has lost records.
     let readings = consumer(demo.bootstrap_servers()).fetch_watermarks("sensor-readings", 0, Duration::from_secs(30));
-    assert!(readings.unwrap().0 > i64::from(workload::BACKLOG));
+    assert!(readings.unwrap().0 > BACKLOG);
     stop.cancel();
     runtime.block_on(demo.ended()).unwrap();
 }

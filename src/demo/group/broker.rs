@@ -5,7 +5,7 @@
 //! schemas; tests decode them.
 
 use super::{
-    super::{scenario::Protocol, workload::Tick},
+    super::{scenario::Protocol, tick::Tick},
     Group, Member, Owned,
 };
 use crate::{
@@ -47,7 +47,7 @@ impl Group {
             left.iter().for_each(|left| self.log(tick, kind, Some(left), None));
         }
         self.members.iter().for_each(|of| self.log(tick, member, Some(of), self.member(of)));
-        self.log(tick, topics, None, self.topics(tick));
+        self.log(tick, topics, None, self.topic_ids(tick));
         if !self.spec.pattern.is_empty() {
             let key = RegexKey { group: &self.id, regular_expression: &self.spec.pattern };
             tick.log(16, &key, value!(0, Array::of(&self.topic_names()), 58_i64, tick.at), None);
@@ -108,7 +108,7 @@ impl Group {
 
     /// Returns the topics: their ids, or the topology that reads them. Brokers wrote the topics of consumer groups until
     /// Kafka 4.0; the demo still does, because the mock returns no topic ids.
-    fn topics(&self, tick: &Tick) -> Option<Vec<u8>> {
+    fn topic_ids(&self, tick: &Tick) -> Option<Vec<u8>> {
         let (owned, names, none) = (self.partitions_of(tick, 0, 1), self.topic_names(), Array::<i32>::of(&[]));
         let (mut initialized, mut metadata) = (vec![], vec![]);
         for (topic_name, of) in &owned {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::{
     decode::{Record, decode, group},
-    demo::{scenario::TICK_MS, tests::workload, workload::Event},
+    demo::{scenario::TICK_MS, tests::workload, tick::Event},
 };
 
 type Bytes = (Vec<u8>, Option<Vec<u8>>);
