@@ -346,7 +346,8 @@ fn what_the_demo_suggests_works_when_pasted() {
         });
     }
     let watch = commands.iter().find(|command| command.contains(" watch")).unwrap();
-    let first = Command::new("sh").args(["-c", &format!("{watch} | head -n 1")]).output().unwrap();
+    // Offsets that are written for the first time have no arrow.
+    let first = Command::new("sh").args(["-c", &format!("{watch} | head -n 20")]).output().unwrap();
     assert!(String::from_utf8_lossy(&first.stdout).contains(" → "), "{first:?}");
     demo.kill().unwrap();
     demo.wait().unwrap();
