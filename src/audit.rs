@@ -47,6 +47,8 @@ pub async fn run(
     settings: config::Audit,
     stop: CancellationToken,
 ) {
+    let off_reason = (!settings.enabled).then(|| settings.off_reason.unwrap_or("audit.enabled is false"));
+    cluster.own.audit.set_off_reason(off_reason);
     tokio::select! {
         () = rounds(&store, (&cluster, &log), &settings), if settings.enabled => {}
         () = stop.cancelled() => {}

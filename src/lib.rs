@@ -104,7 +104,7 @@
 //! | sample | committed offset or log end of one partition at one time |
 //! | history store | older samples, in Parquet files |
 //! | layout | how offsets are written in the keys and values of a foreign store |
-//! | scenario | the groups and topics of the demo |
+//! | scenario | the topics and groups of the demo, and its stores outside Kafka |
 //!
 //! # The modules, in the order of the flow
 //!
@@ -136,7 +136,7 @@
 //! | [`access`] | authentication and encryption: tokens, TLS, web origins |
 //! | [`listen`] | accepted connections and their limits |
 //! | [`app`] | start, supervision, reload and stop of the server |
-//! | [`demo`] | an embedded Kafka with a workload |
+//! | [`demo`] | embedded Kafka clusters with a workload |
 //! | [`cli`] | the command line |
 
 pub mod model;

@@ -6,13 +6,13 @@
 //! To add a kind for `[sources.NAME]`, write its file with its settings and their `SourceSettings` implementation, and
 //! add a line to `KINDS`.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    config::{self, KindSettings, KindSpec},
+    config::{self, KindConfig, KindSettings, KindSpec, OffsetIs, SectionValues},
     model::{Name, SourceId},
     store::{
         Store,
@@ -97,9 +97,44 @@ pub fn kinds() -> Vec<KindSpec> {
     KINDS.iter().map(|kind| kind.form).collect()
 }
 
-/// Builds the source of a `[sources.NAME]` section. Returns `None` if the kind is unknown.
+/// The constructor of a source that is not of a configurable kind.
+#[derive(Clone)]
+struct Embedded(Arc<dyn Fn() -> AnySource + Send + Sync>);
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").finish_non_exhaustive()
+    }
+}
+
+/// Returns the settings of a source of a cluster that the program itself contains, which is listed every `interval`.
+#[must_use]
+pub fn embedded<L: polled::Listing + Clone + Sync>(
+    (cluster, name): (&str, &str),
+    kind: &str,
+    listing: L,
+    interval: Duration,
+) -> config::Source {
+    let open = move || AnySource::new(polled::PolledSource::new(listing.clone(), interval));
+    config::Source {
+        kind: kind.to_owned(),
+        cluster: cluster.to_owned(),
+        required: false,
+        offset_is: OffsetIs::Next,
+        group: String::new(),
+        topic: String::new(),
+        name: name.to_owned(),
+        kind_config: KindConfig::new(Embedded(Arc::new(open))),
+        values: SectionValues::default(),
+    }
+}
+
+/// Builds the source of a `[sources.NAME]` section, or an [`embedded`] one. Returns `None` if the kind is unknown.
 #[must_use]
 pub fn open(source: &config::Source) -> Option<AnySource> {
+    if let Some(Embedded(open)) = source.kind_config.get() {
+        return Some(open());
+    }
     (KINDS.iter().find(|kind| kind.form.name == source.kind)?.open)(source)
 }
 

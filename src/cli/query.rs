@@ -29,7 +29,7 @@ pub struct QueryArgs {
     /// Number of the partition.
     #[arg(value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: i32,
-    /// Name of the cluster. Not needed if the server has only one.
+    /// Name of the cluster. Not needed if only one cluster has the offset.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub cluster: String,
     /// Query Kafka first, so that the result contains every commit that was acknowledged before this command.

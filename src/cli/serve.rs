@@ -53,6 +53,9 @@ Examples:
 /// Arguments of `demo`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DemoArgs {
+    /// Configuration file with sections other than clusters. A source without a cluster belongs to the cluster demo.
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
     /// Address to listen on. Port 0 selects a free port.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
@@ -135,7 +138,7 @@ impl ClusterArgs {
 const DEFAULT_CONFIG_FILE: &str = "/etc/offsetd/offsetd.toml";
 
 impl DemoArgs {
-    /// Loads the configuration of the demo, which has one cluster, `demo`. Variables of clusters and of the
+    /// Loads the configuration of the demo with its first cluster, `demo`. Variables of clusters and of the
     /// configuration file are ignored, so that the demo also runs on a machine on which a real server is configured.
     ///
     /// # Errors
@@ -147,11 +150,13 @@ impl DemoArgs {
         let flags = Flags {
             bootstrap_servers: Some(bootstrap_servers.to_owned()),
             cluster_name: Some("demo".to_owned()),
+            config: self.config.clone(),
             listen: self.listen.clone(),
             address_file: self.address_file.clone(),
             ..Flags::default()
         };
-        Config::load(Layers { flags: &flags, env: &env, check_property: None })
+        let context = LoadContext { kinds: &source::kinds(), file: None };
+        Config::load_with(Layers { flags: &flags, env: &env, check_property: None }, context)
     }
 }
 
@@ -186,16 +191,19 @@ pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<
     })
 }
 
-/// Runs a mock cluster with a workload, and the server on it, until a signal stops it.
+/// Runs mock clusters with a workload, and the server on them, until a signal stops it.
 pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
     run(async {
         let stop = stop_on_signal()?;
         // The workload ends after the server, which would otherwise report that its Kafka cluster is unreachable.
         let stop_workload = CancellationToken::new();
         let workload = stop_workload.clone();
+        // Also ends it if the server cannot start.
+        let stop_workload = stop_workload.drop_guard();
         let demo = tokio::task::spawn_blocking(move || Demo::start(workload)).await.map_err(internal)?;
         let mut demo = demo.map_err(internal)?;
         let mut config = args.load(env, demo.bootstrap_servers())?.config;
+        demo.extend_config(&mut config);
         cluster::adapt_config(&mut config, "100");
         // With these settings, the status of a group changes within seconds.
         config.lag.sample_interval = config.lag.sample_interval.min(DEMO_SAMPLE_INTERVAL);
@@ -214,7 +222,7 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
                 workload_ended.map_err(internal)
             }
         };
-        stop_workload.cancel();
+        drop(stop_workload);
         tokio::task::spawn_blocking(move || drop(demo)).await.map_err(internal)?;
         ended
     })
@@ -250,7 +258,8 @@ fn print_suggestions(access: &Access, address: SocketAddr, out: &mut impl Write)
     writeln!(out, "Dashboard: {dashboard}\n")?;
     writeln!(
         out,
-        "The data comes from a mock Kafka cluster. gRPC, HTTP and /metrics use the same address. Ctrl-C ends it.\n"
+        "The data comes from two mock Kafka clusters, demo and demo-west, and three simulated stores of offsets \
+         outside Kafka. gRPC, HTTP and /metrics use the same address. Ctrl-C ends it.\n"
     )?;
     let needed = [(access.requires_tokens(), "OFFSETD_TOKEN"), (access.encrypts(), "OFFSETD_CA_CERT")];
     let needed: Vec<&str> = needed.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name).collect();

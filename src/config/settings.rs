@@ -364,4 +364,8 @@ section! {
         /// Maximum number of requests per second to the coordinators of one cluster.
         pub calls_per_second: usize = Positive("5"), "5,000 groups in a round of 17 minutes, with a small load for the brokers";
     }
+    with {
+        /// Why the audit cannot run, if it was not turned off by the setting `enabled`.
+        pub off_reason: Option<&'static str>,
+    }
 }

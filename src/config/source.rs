@@ -65,6 +65,11 @@ trait KindConfigValue: Any + fmt::Debug + Send + Sync {}
 impl<T: Any + fmt::Debug + Send + Sync> KindConfigValue for T {}
 
 impl KindConfig {
+    /// Wraps settings of any type.
+    pub(crate) fn new(settings: impl Any + fmt::Debug + Send + Sync) -> Self {
+        Self(Arc::new(settings))
+    }
+
     /// Returns the settings, if they are of this type.
     #[must_use]
     pub fn get<T: Any>(&self) -> Option<&T> {
@@ -139,7 +144,7 @@ impl KindSpec {
             if let Err(SettingError { setting, cause }) = settings.check(common) {
                 resolver.error_of(&key.child(setting), Problem::Source(cause));
             }
-            KindConfig(Arc::new(settings))
+            KindConfig::new(settings)
         };
         Self { name: S::KIND, examples: S::EXAMPLES, visit: S::visit, resolve }
     }

@@ -24,24 +24,20 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::records::{Commit, GroupDescription};
 use crate::{
     config::Config,
-    decode::{Fault, group},
+    decode::group,
     model::{Millis, OFFSETS_TOPIC, log_partition_for},
 };
 
 /// Maximum bytes of batches that the mock keeps per partition.
 pub const KEPT_BYTES: usize = 5 << 20;
 
-/// Timeout of [`MockKafka::flush`].
-const FLUSH_WITHIN: Duration = Duration::from_secs(60);
-
 /// Adapts a configuration to the mock: turns off the requests that it cannot answer. A commit becomes visible at most
 /// `fetch_wait_ms` milliseconds later.
 pub fn adapt_config(config: &mut Config, fetch_wait_ms: &str) {
-    // The mock's coordinators do not know the contents of the log.
     config.audit.enabled = false;
+    config.audit.off_reason = Some("the coordinators of a mock cluster know no committed offsets");
     config.transactions.enabled = false;
     for cluster in &mut config.clusters {
         cluster.topic_ids = false;
@@ -64,9 +60,9 @@ pub enum DemoError {
     /// A record was written before [`create_offsets_topic`](MockKafka::create_offsets_topic) was called.
     #[error("the embedded Kafka has no topic {OFFSETS_TOPIC} yet")]
     NoOffsetsTopic,
-    /// The requested version of a record value does not exist.
-    #[error("cannot encode the record: this version of its layout does not exist")]
-    Layout(#[from] Fault),
+    /// The scenario is malformed.
+    #[error("cannot read the scenario")]
+    Scenario(#[from] toml::de::Error),
     /// The workload panicked.
     #[error("the demo's workload panicked")]
     Panicked,
@@ -97,9 +93,7 @@ struct Shared {
 
 /// Callback that stores the error of the first record that was not delivered.
 #[derive(Debug, Default)]
-pub struct Deliveries {
-    failed: Mutex<Option<KafkaError>>,
-}
+pub struct Deliveries(Mutex<Option<KafkaError>>);
 
 impl ClientContext for Deliveries {}
 
@@ -108,14 +102,14 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
-            self.failed.lock().get_or_insert_with(|| error.clone());
+            self.0.lock().get_or_insert_with(|| error.clone());
         }
     }
 }
 
 impl fmt::Debug for MockKafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MockKafka").field("bootstrap_servers", &self.0.bootstrap_servers).finish_non_exhaustive()
+        f.debug_tuple("MockKafka").field(&self.0.bootstrap_servers).finish()
     }
 }
 
@@ -131,8 +125,9 @@ impl MockKafka {
             .set("enable.metrics.push", "false")
             .create_with_context(Deliveries::default())
             .map_err(DemoError::kafka("start"))?;
-        let bootstrap_servers = mock(&producer)?.bootstrap_servers();
-        Ok(Self(Arc::new(Shared { producer, bootstrap_servers, log_partitions: AtomicI32::new(0), brokers })))
+        let bootstrap_servers =
+            producer.client().mock_cluster().map(|mock| mock.bootstrap_servers()).unwrap_or_default();
+        Ok(Self(Arc::new(Shared { producer, bootstrap_servers, log_partitions: 0.into(), brokers })))
     }
 
     /// Returns the bootstrap servers: `host:port,…`.
@@ -141,15 +136,10 @@ impl MockKafka {
         &self.0.bootstrap_servers
     }
 
-    /// Returns another handle to write with.
-    #[must_use]
-    pub fn writer(&self) -> Self {
-        self.clone()
-    }
-
     /// Returns librdkafka's own controls: stop brokers, move leaders, inject errors. Does not fail after the start.
     pub fn mock(&self) -> Result<MockCluster<'_, Deliveries>, DemoError> {
-        mock(&self.0.producer)
+        let none = KafkaError::MockCluster(RDKafkaErrorCode::Fail);
+        self.0.producer.client().mock_cluster().ok_or(none).map_err(DemoError::kafka("start"))
     }
 
     /// Creates a topic, which must not exist yet, with a replication factor of 3, or of the number of brokers if
@@ -165,83 +155,48 @@ impl MockKafka {
         Ok(())
     }
 
-    /// Writes a committed offset.
-    pub fn commit(&self, commit: &Commit<'_>) -> Result<(), DemoError> {
-        self.log(&commit.key(), Some(&commit.value()?), Some(commit.committed_at))
-    }
-
-    /// Deletes a committed offset with a tombstone of type 1.
-    pub fn delete_offset(&self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
-        self.log(&Commit::new(group, topic, partition, 0, 0).key(), None, None)
-    }
-
-    /// Writes the record of a classic group, in a value version of 0 to 4 (brokers write 3).
-    pub fn write_group(&self, group: &GroupDescription, version: i16) -> Result<(), DemoError> {
-        self.log(&GroupDescription::key(&group.group), Some(&group.value(version)?), None)
-    }
-
-    /// Deletes a group's membership with a tombstone of type 2. Its offsets stay.
-    pub fn delete_group(&self, group: &str) -> Result<(), DemoError> {
-        self.log(&GroupDescription::key(group), None, None)
-    }
-
-    /// Writes any record, valid or not, to a given partition of `__consumer_offsets`.
-    pub fn write_raw(&self, log_partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), DemoError> {
-        self.send(OFFSETS_TOPIC, log_partition, key, value, None)
-    }
-
-    /// Appends `count` tiny records to a partition of a data topic.
-    pub fn produce(&self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
-        (0..count).try_for_each(|_| self.send(topic, partition, None, Some(&[]), None))
-    }
-
-    /// Waits until the cluster has received all records. Fails after a minute without an answer.
-    pub fn flush(&self) -> Result<(), DemoError> {
-        self.0.producer.flush(FLUSH_WITHIN).map_err(DemoError::kafka("take all records"))?;
-        self.check()
-    }
-
     /// Returns the partition of `__consumer_offsets` to which Kafka writes the group's records.
     pub fn log_partition(&self, group: &str) -> Result<i32, DemoError> {
         log_partition_for(group, self.0.log_partitions.load(Ordering::Acquire)).ok_or(DemoError::NoOffsetsTopic)
     }
 
     /// Writes a record to the partition of `__consumer_offsets` of the group that is named in its key.
-    pub(super) fn log(&self, key: &[u8], value: Option<&[u8]>, at: Option<Millis>) -> Result<(), DemoError> {
+    pub fn log(&self, key: &[u8], value: Option<&[u8]>, at: Option<Millis>) -> Result<(), DemoError> {
         let log_partition = self.log_partition(group(Some(key)).unwrap_or_default())?;
-        self.send(OFFSETS_TOPIC, log_partition, Some(key), value, at)
+        self.send(BaseRecord {
+            payload: value,
+            timestamp: at,
+            ..BaseRecord::to(OFFSETS_TOPIC).key(key).partition(log_partition)
+        })
     }
 
-    fn send(
-        &self,
-        topic: &str,
-        partition: i32,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        at: Option<Millis>,
-    ) -> Result<(), DemoError> {
+    /// Appends `count` records of `bytes` bytes to a partition of a data topic.
+    pub fn produce(&self, topic: &str, partition: i32, count: u32, bytes: usize) -> Result<(), DemoError> {
+        let payload = vec![0; bytes];
+        (0..count).try_for_each(|_| self.send(BaseRecord::to(topic).partition(partition).payload(&payload)))
+    }
+
+    /// Writes a record, valid or not.
+    pub fn send(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), DemoError> {
         self.check()?;
-        let mut record =
-            BaseRecord { key, payload: value, timestamp: at, ..BaseRecord::to(topic).partition(partition) };
-        loop {
-            match self.0.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), unsent)) => {
-                    record = unsent;
-                    self.0.producer.poll(Duration::from_millis(5));
-                }
-                Err((source, _)) => return Err(DemoError::Kafka { action: "take a record", source }),
+        while let Err((source, unsent)) = self.0.producer.send(record) {
+            if source.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(DemoError::Kafka { action: "take a record", source });
             }
+            record = unsent;
+            self.0.producer.poll(Duration::from_millis(5));
         }
+        Ok(())
+    }
+
+    /// Waits until the cluster has received all records. Fails after a minute without an answer.
+    pub fn flush(&self) -> Result<(), DemoError> {
+        self.0.producer.flush(Duration::from_secs(60)).map_err(DemoError::kafka("take all records"))?;
+        self.check()
     }
 
     fn check(&self) -> Result<(), DemoError> {
-        let failed = self.0.producer.client().context().failed.lock().take();
+        let failed = self.0.producer.client().context().0.lock().take();
         failed.map_or(Ok(()), |source| Err(DemoError::Kafka { action: "take a record", source }))
     }
-}
-
-fn mock(producer: &ThreadedProducer<Deliveries>) -> Result<MockCluster<'_, Deliveries>, DemoError> {
-    let none = KafkaError::MockCluster(RDKafkaErrorCode::Fail);
-    producer.client().mock_cluster().ok_or(none).map_err(DemoError::kafka("start"))
 }

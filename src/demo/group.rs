@@ -1,286 +1,247 @@
-//! A group of the demo workload: its commits and its members, tick by tick.
+//! A group of the demo: its commits and its members.
 
 use super::{
-    cluster::DemoError,
-    records::{self, Commit, GroupDescription, assignment, subscription},
-    scenario::{
-        ABANDONED_MS, BACKLOG, BEHIND, Behaviour, CONSOLE, GroupSpec, Membership, Protocol, REBALANCE,
-        REBALANCED_MEMBERS, REWIND, REWIND_EVERY, REWRITE, STOPPED, STUCK, TRAIL,
-    },
-    tick::{Random, Tick, Topic},
+    scenario::{BACKLOG, GroupSpec, Protocol, TopicSpec, Trouble, random},
+    tick::Tick,
 };
+use crate::{
+    decode::{
+        consumer_protocol::{Assignment, Embedded, Payload as _, Subscription, TopicPartitions},
+        schema::{GroupMetadataKey, MemberMetadata, OffsetCommitKey},
+        wire::{Array, Context, Wire as _},
+    },
+    model::{Millis, Uuid},
+};
+
+/// Returns the bytes of a record value: its version, its fields in the order of Kafka's schema, and no tagged fields. The
+/// versions 0 (here of the protocols that the broker runs) and 4 are flexible.
+macro_rules! value {
+    ($version:literal, $($field:expr),*) => {{
+        let mut bytes = i16::to_be_bytes($version).to_vec();
+        let context = Context { version: $version, flexible: matches!($version, 0 | 4), embedded: false };
+        $( $field.write(&mut bytes, context); )*
+        bytes.extend(context.flexible.then_some(0));
+        Some(bytes)
+    }};
+}
 
 mod broker;
 
-/// Versions of group records and subscriptions that current brokers and clients write.
-const GROUP_VERSION: i16 = 3;
-const SUBSCRIPTION_VERSION: i16 = 3;
-
-/// The position of the group in a partition.
-#[derive(Debug)]
-struct Position {
-    topic: usize,
-    partition: i32,
-    offset: i64,
-    /// Log end at the last commit.
-    end: i64,
-}
+/// Ticks after which the record of a classic group is rewritten, before the mock may drop it: 15 minutes.
+const REWRITE: u64 = 3600;
+/// Distance to the log end of a group that rewinds, records of a rewind, and commits between two rewinds: few enough
+/// that every status window contains a rewind, so that the status is stable.
+const TRAIL: i64 = 250;
+const REWIND: i64 = 200;
+const REWIND_EVERY: u64 = 12;
+/// Age of an abandoned group's commits at the start, in milliseconds.
+const ABANDONED_MS: i64 = 3 * 24 * 3_600_000;
 
 #[derive(Debug)]
 struct Member {
     number: usize,
     id: String,
-    /// Member epoch reached, and the one before; used by groups of the protocols that the broker runs.
+    instance: Option<String>,
+    client_id: String,
+    host: String,
+    /// Member epoch reached, the one before, and the partitions owned, in groups that the broker runs.
     epoch: i32,
     previous: i32,
-    /// Share of the partitions that the member owns; used by the same groups.
-    fraction: Option<Fraction>,
+    owned: Owned,
 }
 
-/// A share of all partitions: its index and the number of shares.
-type Fraction = (usize, usize);
-
 /// Partitions by topic.
-type OwnedPartitions = Vec<(&'static str, Vec<i32>)>;
+type Owned = Vec<(String, Vec<i32>)>;
 
 #[derive(Debug)]
 pub(super) struct Group {
-    spec: &'static GroupSpec,
+    spec: GroupSpec,
     id: String,
     /// Index of the group, which shifts its commits in time and gives it a host of its own.
     number: u64,
-    positions: Vec<Position>,
-    commits: u64,
     members: Vec<Member>,
     joined: usize,
-    /// Group epoch, or generation of a classic group.
+    /// Group epoch, or generation of a classic group, and the tick in which it began.
     epoch: i32,
+    changed_at: u64,
 }
 
 impl Group {
-    pub(super) fn new(spec: &'static GroupSpec, number: u64) -> Self {
-        let id = spec.id.to_owned();
-        Self { spec, id, number, positions: vec![], commits: 0, members: vec![], joined: 0, epoch: 0 }
+    pub(super) fn new(spec: GroupSpec, number: u64) -> Self {
+        Self { id: spec.id.clone(), spec, number, members: vec![], joined: 0, epoch: 0, changed_at: 0 }
     }
 
-    pub(super) fn step(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
-        if tick.number == 0 {
-            self.positions = self.at_start(tick.topics);
-        }
-        match (self.spec.behaviour, self.spec.membership) {
-            (Behaviour::Abandoned, _) if tick.number > 0 => return Ok(()),
-            (Behaviour::Abandoned, _) => return self.abandon(tick),
-            (_, Membership::Broker(protocol, fewest)) => self.rebalance(protocol, fewest, tick),
-            _ => self.rejoin(tick)?,
-        }
-        let commits = !matches!(self.spec.membership, Membership::Broker(Protocol::Share, _));
-        let is_due = (tick.number + self.number).is_multiple_of(self.spec.every);
-        if commits && is_due && self.is_running(tick.number) {
-            self.commits += 1;
-            for position in &mut self.positions {
-                position.advance(self.spec.behaviour, self.commits, tick);
+    pub(super) fn step(&mut self, tick: &mut Tick) {
+        if self.spec.trouble == Trouble::Abandoned {
+            if tick.number == 1 {
+                self.commit(tick, tick.at - ABANDONED_MS);
+                self.log_group(tick, tick.at - ABANDONED_MS);
             }
-            self.commit(tick, tick.at)?;
+            return;
         }
-        Ok(())
-    }
-
-    fn is_running(&self, tick: u64) -> bool {
-        match self.spec.behaviour {
-            Behaviour::Stops => STOPPED.is_normal(tick),
-            Behaviour::Console => CONSOLE.is_normal(tick),
-            _ => true,
+        self.change_members(tick);
+        let is_running = !self.members.is_empty() || self.spec.protocol == Protocol::Simple;
+        let is_due = (tick.number + self.number).is_multiple_of(self.spec.every.0);
+        if is_due && is_running && self.spec.protocol != Protocol::Share {
+            self.commit(tick, tick.at);
         }
-    }
-
-    fn at_start(&self, topics: &[Topic]) -> Vec<Position> {
-        let end = i64::from(BACKLOG);
-        let offset = if self.spec.behaviour == Behaviour::Rewinds { end - TRAIL } else { end };
-        let own = topics.iter().enumerate().filter(|(_, of)| self.spec.topics.contains(&of.spec.name));
-        let positions = |topic, of: &Topic| {
-            (0..of.spec.partitions).map(move |partition| Position { topic, partition, offset, end })
-        };
-        own.flat_map(|(topic, of)| positions(topic, of)).collect()
     }
 
     /// Commits all partitions, moved or not, as consumers with a commit timer do.
-    fn commit(&self, tick: &mut Tick<'_>, at: i64) -> Result<(), DemoError> {
-        for position in &self.positions {
-            let Some(topic) = tick.topics.get(position.topic) else { continue };
-            tick.commit(&Commit {
-                // Only version 1 has a retention time.
-                version: if self.spec.retention_ms.is_some() { 1 } else { 4 },
-                leader_epoch: if self.spec.membership == Membership::Simple { -1 } else { 0 },
-                expires_at: self.spec.retention_ms.map(|retention| at + retention),
-                metadata: self.spec.metadata,
-                ..Commit::new(&self.id, topic.spec.name, position.partition, position.offset, at)
-            })?;
+    fn commit(&self, tick: &mut Tick, at: Millis) {
+        let leader_epoch = if self.spec.protocol == Protocol::Simple { -1 } else { 0_i32 };
+        for (topic, partition, offset) in self.offsets(tick) {
+            let (topic, metadata) = (&*topic, &*self.spec.metadata);
+            // Only version 1 has a retention time.
+            let value = match self.spec.retention_hours {
+                Some(hours) => value!(1, offset, metadata, at, (at + hours * 3_600_000)),
+                None => value!(4, offset, leader_epoch, metadata, at),
+            };
+            tick.log(1, &OffsetCommitKey { group: &self.id, topic, partition }, value, Some(at));
         }
-        Ok(())
     }
 
-    /// Writes the last commits of a group that was abandoned days ago, and its empty group record.
-    fn abandon(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
-        let left = tick.at - ABANDONED_MS;
-        for ago in [10, 5, 0] {
-            self.positions.iter_mut().for_each(|position| position.offset = position.end - 20 - ago);
-            self.commit(tick, left - 1000 * ago)?;
-        }
-        self.write_group_record(tick, left)
+    /// Returns the offsets of all partitions, by topic and partition.
+    fn offsets(&self, tick: &Tick) -> Vec<(String, i32, i64)> {
+        let partitions = self.topics(tick).flat_map(|topic| (0..topic.partitions).map(move |number| (topic, number)));
+        let offset =
+            |(topic, number): (&TopicSpec, i32)| (topic.name.clone(), number, self.offset(topic, number, tick));
+        partitions.map(offset).collect()
     }
 
-    /// Adds and removes members of a classic group. Writes the group if its members changed, or if the mock may soon
-    /// drop its record.
-    fn rejoin(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
-        let wanted = self.target_members(tick.number);
-        let is_changed = wanted != self.members.len();
-        if !is_changed && (wanted == 0 || !tick.number.is_multiple_of(REWRITE)) {
-            return Ok(());
+    /// Returns the offset that the group commits in a tick: at most the log end of the previous one.
+    fn offset(&self, topic: &TopicSpec, partition: i32, tick: &Tick) -> i64 {
+        let now = tick.number - 1;
+        let end = |ago: u64| topic.end(partition, now.saturating_sub(ago));
+        match (self.spec.trouble, self.spec.phase(now)) {
+            (Trouble::Abandoned, _) => BACKLOG - 20,
+            (Trouble::Slow, Err(since)) => end(since) + (end(0) - end(since)) / 10,
+            // Catches up with what it has not read in the last period.
+            (Trouble::Slow, Ok(since)) => {
+                let left = (end(since) - end(since + self.spec.of.0 - self.spec.well.0)) * 9 / 10;
+                let (well, since) = (self.spec.well.0.cast_signed(), since.cast_signed());
+                end(0) - left * (well - since) / well.max(1)
+            }
+            (Trouble::Stuck, Err(since)) => end(since),
+            (Trouble::Rewinds, _) => {
+                let commits = (now / self.spec.every.0.max(1) % REWIND_EVERY).cast_signed();
+                end(0) - TRAIL - (REWIND - 50 * commits).max(0)
+            }
+            _ => {
+                // In a slow topic, even one record behind the log end would take long to be consumed.
+                let most = self.spec.behind.min(topic.records / 2);
+                end(0) - (random((&self.id, partition, now)) % (most + 1)).cast_signed()
+            }
         }
-        let is_console = self.spec.behaviour == Behaviour::Console;
+    }
+
+    /// Adds and removes members, and writes the records of the change.
+    fn change_members(&mut self, tick: &mut Tick) {
+        // The shift spreads the changes of the groups over time.
+        let shift = if self.is_run_by_broker() { 20 * self.number } else { 0 };
+        let wanted = self.spec.members_at(tick.number + shift);
+        if wanted == self.members.len() {
+            if self.is_run_by_broker() {
+                self.reassign(tick);
+            } else if wanted > 0 && tick.number.is_multiple_of(REWRITE) {
+                self.log_group(tick, tick.at);
+            }
+            return;
+        }
+        let is_console = self.spec.trouble == Trouble::Console;
         if is_console && self.members.is_empty() {
-            self.id = format!("{}-{:05}", self.spec.id, tick.random.below(100_000));
+            self.id = format!("{}-{:05}", self.spec.id, random(tick.number) % 100_000);
         }
-        if is_changed {
-            self.replace_members(wanted, tick.random);
-        }
-        self.write_group_record(tick, tick.at)?;
-        if is_console && wanted == 0 {
-            // The broker deletes the offsets and the group.
-            for position in &self.positions {
-                let Some(topic) = tick.topics.get(position.topic) else { continue };
-                tick.log(Commit::new(&self.id, topic.spec.name, position.partition, 0, 0).key(), None, None);
-            }
-            tick.log(GroupDescription::key(&self.id), None, None);
-        }
-        Ok(())
-    }
-
-    /// Returns the number of members that a classic group should have.
-    fn target_members(&self, tick: u64) -> usize {
-        let turn = usize::try_from(tick / REBALANCE).unwrap_or(0) % REBALANCED_MEMBERS.len();
-        match (self.spec.behaviour, self.spec.membership) {
-            _ if !self.is_running(tick) => 0,
-            (Behaviour::Rebalances, _) => REBALANCED_MEMBERS.get(turn).copied().unwrap_or(0),
-            (_, Membership::Classic(members, _) | Membership::Static(members, _) | Membership::Connect(members)) => {
-                members
-            }
-            (_, Membership::Simple | Membership::Broker(..)) => 0,
-        }
-    }
-
-    /// Removes the oldest members and adds new ones until there are `wanted`, which begins a new epoch. Returns the
-    /// removed members.
-    fn replace_members(&mut self, wanted: usize, random: &mut Random) -> Vec<Member> {
-        self.epoch += 1;
-        let left = self.members.drain(..self.members.len().saturating_sub(wanted)).collect();
+        (self.epoch, self.changed_at) = (self.epoch + 1, tick.number);
+        let left: Vec<Member> = self.members.drain(..self.members.len().saturating_sub(wanted)).collect();
         while self.members.len() < wanted {
             self.joined += 1;
-            let id = match self.spec.membership {
-                Membership::Broker(..) => random.id(),
-                _ => format!("{}-{}", self.client_id(self.joined), random.uuid()),
-            };
-            self.members.push(Member { number: self.joined, id, epoch: 0, previous: -1, fraction: None });
+            self.members.push(self.new_member(self.joined));
         }
-        left
+        if self.is_run_by_broker() {
+            return self.log_change(&left, tick);
+        }
+        self.log_group(tick, tick.at);
+        if is_console && wanted == 0 {
+            // The broker deletes the offsets and the group.
+            for (topic, partition, _) in self.offsets(tick) {
+                tick.log(1, &OffsetCommitKey { group: &self.id, topic: &topic, partition }, None, None);
+            }
+            tick.log(2, &GroupMetadataKey { group: &self.id }, None, None);
+        }
+    }
+
+    fn new_member(&self, number: usize) -> Member {
+        let client_id = match self.spec.protocol {
+            Protocol::Connect => format!("connect-{number}"),
+            _ if self.spec.trouble == Trouble::Console => self.spec.id.clone(),
+            _ if self.is_run_by_broker() => format!("{}-{number}", self.id),
+            _ => format!("consumer-{}-{number}", self.id),
+        };
+        let halves = [0, 1].map(|half| random((&self.id, number, half)).to_be_bytes());
+        let id = Uuid(halves.concat().try_into().unwrap_or_default()).to_string();
+        let id = if self.is_run_by_broker() { id } else { format!("{client_id}-{id}") };
+        let host = format!("/10.0.{}.{}", self.number, number % 250 + 1);
+        let instance = (self.spec.protocol == Protocol::Static).then(|| format!("{}-{}", self.id, number - 1));
+        Member { number, id, instance, client_id, host, epoch: 0, previous: -1, owned: vec![] }
     }
 
     /// Writes the record of a classic group.
-    fn write_group_record(&self, tick: &mut Tick<'_>, at: i64) -> Result<(), DemoError> {
-        let (protocol_type, protocol) = match self.spec.membership {
-            Membership::Simple | Membership::Broker(..) => ("", ""),
-            Membership::Classic(_, assignor) | Membership::Static(_, assignor) => ("consumer", assignor),
-            Membership::Connect(_) => ("connect", "sessioned"),
+    fn log_group(&self, tick: &mut Tick, at: Millis) {
+        let (protocol_type, protocol) = match self.spec.protocol {
+            Protocol::Connect => ("connect", "sessioned"),
+            _ => ("consumer", &*self.spec.assignor),
         };
-        let members = self.members.iter().enumerate();
-        let group = GroupDescription {
-            group: self.id.clone(),
-            protocol_type: protocol_type.to_owned(),
-            generation: self.epoch,
-            protocol: (!self.members.is_empty()).then(|| protocol.to_owned()),
-            leader: self.members.first().map(|leader| leader.id.clone()),
-            at,
-            members: members.map(|(index, member)| self.describe_member(index, member, tick.topics)).collect(),
-        };
-        tick.log(GroupDescription::key(&self.id), Some(group.value(GROUP_VERSION)?), None);
-        Ok(())
+        let payloads: Vec<_> = self.members.iter().enumerate().map(|(at, of)| self.payloads(at, of, tick)).collect();
+        let members = self.members.iter().zip(&payloads).map(|(member, (subscription, assignment))| MemberMetadata {
+            member_id: &member.id,
+            group_instance_id: member.instance.as_deref(),
+            client_id: &member.client_id,
+            client_host: &member.host,
+            rebalance_timeout: 300_000,
+            session_timeout: 45_000,
+            subscription: Embedded::new(subscription),
+            assignment: Embedded::new(assignment),
+        });
+        let members: Vec<_> = members.collect();
+        let leader = members.first().map(|leader| leader.member_id);
+        let protocol = leader.and(Some(protocol));
+        let value = value!(3, protocol_type, self.epoch, protocol, leader, at, Array::of(&members));
+        tick.log(2, &GroupMetadataKey { group: &self.id }, value, None);
     }
 
-    fn describe_member(&self, index: usize, member: &Member, topics: &[Topic]) -> records::Member {
-        let owned = self.partitions_of(topics, Some((index, self.members.len())));
-        let owned: Vec<(&str, &[i32])> = owned.iter().map(|(topic, partitions)| (*topic, &**partitions)).collect();
-        let instance = || format!("{}-{index}", self.id);
-        let (subscription, assignment) = match self.spec.membership {
-            Membership::Connect(_) => (connect_metadata(member.number), connect_metadata(member.number)),
-            _ => (subscription(SUBSCRIPTION_VERSION, self.spec.topics), assignment(SUBSCRIPTION_VERSION, &owned)),
-        };
-        records::Member {
-            id: member.id.clone(),
-            instance_id: matches!(self.spec.membership, Membership::Static(..)).then(instance),
-            client_id: self.client_id(member.number),
-            client_host: self.client_host(member.number),
-            rebalance_timeout_ms: 300_000,
-            session_timeout_ms: 45_000,
-            subscription,
-            assignment,
+    /// Returns the subscription and the assignment of a member of a classic group.
+    fn payloads(&self, at: usize, member: &Member, tick: &Tick) -> (Vec<u8>, Vec<u8>) {
+        if self.spec.protocol == Protocol::Connect {
+            // Opaque to Kafka: a version and the worker's URL.
+            let url = [&[0, 2], format!("http://10.0.11.{}:8083/", member.number).as_bytes()].concat();
+            return (url.clone(), url);
         }
+        let (names, owned) = (self.topic_names(), self.partitions_of(tick, at, self.members.len()));
+        let owned = owned.iter().map(|(topic, of)| TopicPartitions { topic, partitions: Array::of(of) });
+        let owned: Vec<_> = owned.collect();
+        let (topics, assigned_partitions) = (Array::of(&names), Array::of(&owned));
+        let (mut subscription, mut assignment) = (vec![], vec![]);
+        Subscription { version: 3, topics, generation_id: -1, ..Default::default() }.write(&mut subscription);
+        Assignment { version: 3, assigned_partitions, user_data: None }.write(&mut assignment);
+        (subscription, assignment)
     }
 
-    fn client_id(&self, number: usize) -> String {
-        match (self.spec.membership, self.spec.behaviour) {
-            (Membership::Connect(_), _) => format!("connect-{number}"),
-            (Membership::Broker(..), _) => format!("{}-{number}", self.id),
-            (_, Behaviour::Console) => self.spec.id.to_owned(),
-            _ => format!("consumer-{}-{number}", self.id),
-        }
+    fn topic_names(&self) -> Vec<&str> {
+        self.spec.topics.iter().map(String::as_str).collect()
     }
 
-    fn client_host(&self, number: usize) -> String {
-        format!("/10.0.{}.{}", self.number, number % 250 + 1)
+    fn topics<'a>(&self, tick: &'a Tick) -> impl Iterator<Item = &'a TopicSpec> {
+        tick.topics.iter().filter(|topic| self.spec.topics.contains(&topic.name))
     }
 
-    /// Returns the partitions of a share: consecutive ones in each topic, as the range assignor assigns them.
-    fn partitions_of(&self, topics: &[Topic], fraction: Option<Fraction>) -> OwnedPartitions {
-        let Some((index, parts)) = fraction else { return vec![] };
-        let own = topics.iter().filter(|topic| self.spec.topics.contains(&topic.spec.name));
-        let portions = own.map(|topic| {
-            let count = topic.ends.len();
-            let is_mine = |(at, _): &(usize, i32)| at * parts / count == index;
-            (topic.spec.name, (0..count).zip(0..).filter(is_mine).map(|(_, partition)| partition).collect())
+    /// Returns one of `parts` shares of the partitions: consecutive ones, as the range assignor assigns them.
+    fn partitions_of(&self, tick: &Tick, index: usize, parts: usize) -> Owned {
+        let portions = self.topics(tick).map(|topic| {
+            let count = usize::try_from(topic.partitions).unwrap_or(0);
+            let mine = (0..count).zip(0..).filter(|(at, _)| at * parts / count == index);
+            (topic.name.clone(), mine.map(|(_, partition)| partition).collect())
         });
         portions.filter(|(_, partitions): &(_, Vec<i32>)| !partitions.is_empty()).collect()
-    }
-}
-
-/// Returns the metadata of a Connect worker, which is opaque to Kafka: a version and the worker's URL.
-fn connect_metadata(number: usize) -> Vec<u8> {
-    [&[0, 2], format!("http://10.0.11.{number}:8083/").as_bytes()].concat()
-}
-
-impl Position {
-    /// Moves to the next offset to commit.
-    fn advance(&mut self, behaviour: Behaviour, commits: u64, tick: &mut Tick<'_>) {
-        let Some(topic) = tick.topics.get(self.topic) else { return };
-        let Some(&end) = usize::try_from(self.partition).ok().and_then(|partition| topic.ends.get(partition)) else {
-            return;
-        };
-        // Maximum number of records that the group stays behind. In a slow topic even one record would take long to be
-        // consumed.
-        let slack = match behaviour {
-            Behaviour::KeepsUp(slack) => slack.min(topic.spec.records / 2),
-            Behaviour::Rebalances => 3,
-            _ => 0,
-        };
-        let target = end - i64::from(tick.random.below(slack + 1));
-        let (offset, produced) = (self.offset, target - self.end);
-        self.offset = match behaviour {
-            Behaviour::FallsBehind if BEHIND.is_normal(tick.number) => target - (self.end - offset) * 7 / 8,
-            Behaviour::FallsBehind => offset + produced / 10,
-            Behaviour::GetsStuck if !STUCK.is_normal(tick.number) => offset,
-            Behaviour::Rewinds if commits.is_multiple_of(REWIND_EVERY) => (offset - REWIND).max(0),
-            Behaviour::Rewinds => (offset + produced + 50).min(target - TRAIL).max(offset),
-            _ => target.max(offset),
-        };
-        self.end = end;
     }
 }

@@ -2,6 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::try_join_all;
+use itertools::Itertools as _;
+
 use super::{
     Scan, Shared,
     entry::{self, EntryKey},
@@ -34,62 +37,92 @@ pub(super) async fn query(
     request: proto::QueryRequest,
     deadline: Option<Duration>,
 ) -> Result<proto::QueryResponse, Error> {
-    let cluster = &store.cluster(&request.cluster)?;
-    let named = if request.source.is_empty() { None } else { Some(named_source(cluster, &request.source)?) };
-    match &named {
-        _ if request.allow_partial => {}
-        Some(source) if !Arc::ptr_eq(source, &cluster.own) => {
-            store.check_source((cluster, source), format!("{}/{}", cluster.name, source.id.name).into())?;
-        }
-        _ => store.check_loaded(cluster)?,
-    }
+    let (clusters, not_loaded) = candidates(store, &request)?;
     if enum_value::<Freshness>("freshness", request.freshness)? == Freshness::Latest {
         let scope = Scope::Key((&*request.group_id).into(), (&*request.topic).into(), request.partition);
-        match &named {
-            Some(source) => freshness::wait_for_source(source, &scope, latest_timeout(deadline)).await?,
-            None => freshness::wait_for(cluster, scope, latest_timeout(deadline)).await?,
-        }
+        let wait = async |cluster: &Arc<Cluster>| match cluster.source(&request.source) {
+            Some(source) => freshness::wait_for_source(&source, &scope, latest_timeout(deadline)).await,
+            None => freshness::wait_for(cluster, scope.clone(), latest_timeout(deadline)).await,
+        };
+        try_join_all(clusters.iter().map(wait)).await?;
     }
     // Look up after the wait, because the shard may have been replaced meanwhile.
-    let Some((source, shard, found)) = find(cluster, &request)? else {
-        return Err(Error::NotFound(format!("no group {:?} in cluster {:?}", request.group_id, cluster.name)));
+    let found: Vec<Found> = clusters.iter().filter_map(|cluster| find(cluster, &request).transpose()).try_collect()?;
+    let found = only("cluster", found, |found| &found.cluster.name)?;
+    let Some(Found { cluster, source, shard, lookup }) = found else {
+        let names = clusters.iter().map(|cluster| format!("{:?}", cluster.name)).join(", ");
+        let clusters = if clusters.len() == 1 { "cluster" } else { "clusters" };
+        let none = || Error::NotFound(format!("no group {:?} in {clusters} {names}", request.group_id));
+        return Err(not_loaded.unwrap_or_else(none));
     };
-    let entry = offset_entry(store, (cluster, &source), &shard, &found, &request)?;
-    Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(entry_snapshot(store, cluster)) })
+    let entry = offset_entry(store, (&cluster, &source), &shard, &lookup, &request)?;
+    Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(entry_snapshot(store, &cluster)) })
 }
 
-fn named_source(cluster: &Cluster, name: &str) -> Result<Arc<Source>, Error> {
-    let none = || Error::NotFound(format!("no source {name:?} in cluster {:?}", cluster.name));
-    cluster.source(name).ok_or_else(none)
+/// Returns the clusters that may have the requested key: the named one, or all that are loaded. If one is not loaded,
+/// the error that says so is returned, too, in case that no other cluster has the group.
+fn candidates(store: &Store, request: &proto::QueryRequest) -> Result<(Vec<Arc<Cluster>>, Option<Error>), Error> {
+    let check = |cluster: Arc<Cluster>| -> Result<Arc<Cluster>, Error> {
+        let none = || Error::NotFound(format!("no source {:?} in cluster {:?}", request.source, cluster.name));
+        let named = (!request.source.is_empty()).then(|| cluster.source(&request.source).ok_or_else(none));
+        match named.transpose()? {
+            _ if request.allow_partial => {}
+            Some(source) if !Arc::ptr_eq(&source, &cluster.own) => {
+                store.check_source((&cluster, &source), format!("{}/{}", cluster.name, source.id.name).into())?;
+            }
+            _ => store.check_loaded(&cluster)?,
+        }
+        Ok(cluster)
+    };
+    if !request.cluster.is_empty() {
+        return Ok((vec![check(store.cluster(&request.cluster)?)?], None));
+    }
+    let (loaded, mut errors): (Vec<_>, Vec<_>) = store.clusters().iter().map(Arc::clone).map(check).partition_result();
+    // Clusters without the named source are not reported unless there are no others.
+    errors.sort_by_key(|error| matches!(error, Error::NotFound(_)));
+    match errors.into_iter().next() {
+        Some(error) if loaded.is_empty() => Err(error),
+        error => Ok((loaded, error.filter(|error| !matches!(error, Error::NotFound(_))))),
+    }
 }
 
-/// The source and shard of a group, and the requested offset if the group has it.
-type FoundGroup = (Arc<Source>, Arc<Shard>, OffsetLookup);
+/// A group, and the requested offset if the group has it.
+struct Found {
+    cluster: Arc<Cluster>,
+    source: Arc<Source>,
+    shard: Arc<Shard>,
+    lookup: OffsetLookup,
+}
 
 /// Returns the key in the requested source. If no source is requested, the cluster's own source is preferred, then the
 /// only other source that has the key. If no source has the key, returns a source that has the group.
-fn find(cluster: &Cluster, request: &proto::QueryRequest) -> Result<Option<FoundGroup>, Error> {
+fn find(cluster: &Arc<Cluster>, request: &proto::QueryRequest) -> Result<Option<Found>, Error> {
     let get = |source: &Arc<Source>| {
         let shard = source.shard_of_group(&request.group_id)?;
-        let found = shard.get(&request.group_id, &request.topic, request.partition)?;
-        Some((Arc::clone(source), shard, found))
+        let lookup = shard.get(&request.group_id, &request.topic, request.partition)?;
+        Some(Found { cluster: Arc::clone(cluster), source: Arc::clone(source), shard, lookup })
     };
     if !request.source.is_empty() {
         return Ok(cluster.source(&request.source).and_then(|source| get(&source)));
     }
     let own = get(&cluster.own);
-    if own.as_ref().is_some_and(|(.., found)| found.entry.is_some()) {
+    if own.as_ref().is_some_and(|found| found.lookup.entry.is_some()) {
         return Ok(own);
     }
-    let found_groups: Vec<FoundGroup> = cluster.sources().iter().skip(1).filter_map(get).collect();
-    let (mut with_key, others): (Vec<FoundGroup>, Vec<FoundGroup>) =
-        found_groups.into_iter().partition(|(.., found)| found.entry.is_some());
+    let others = cluster.sources();
+    let found = own.into_iter().chain(others.iter().skip(1).filter_map(get)).collect();
+    only("source", found, |found| &found.source.id.name)
+}
+
+/// Returns the only place that has the key, or the first that has at least the group. `field` is the field of the
+/// request that names a place.
+fn only(field: &str, found: Vec<Found>, name: impl Fn(&Found) -> &str) -> Result<Option<Found>, Error> {
+    let (mut with_key, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.lookup.entry.is_some());
     if with_key.len() > 1 {
-        let names: Vec<&str> = with_key.iter().map(|(source, ..)| &*source.id.name).collect();
-        let names = names.join(", ");
-        return Err(Error::Invalid(format!("source: several sources have this offset, name one of them: {names}")));
+        let names = with_key.iter().map(name).join(", ");
+        return Err(Error::Invalid(format!("{field}: several {field}s have this offset, name one of them: {names}")));
     }
-    Ok(with_key.pop().or(own).or_else(|| others.into_iter().next()))
+    Ok(with_key.pop().or_else(|| others.into_iter().next()))
 }
 
 /// Returns how long to wait for fresh data: 95 % of the caller's deadline, so that the caller still receives the

@@ -30,6 +30,7 @@ pub struct Difference {
 #[derive(Debug, Default)]
 pub struct Audit {
     differences: Mutex<BTreeMap<AuditKey, Difference>>,
+    off_reason: Mutex<Option<&'static str>>,
     /// Number of compared groups.
     pub groups: Counter,
     /// Number of compared committed offsets.
@@ -61,6 +62,17 @@ impl Audit {
         }
         self.found.add(new.len() as u64);
         new
+    }
+
+    /// Sets why no groups are compared; `None` if they are.
+    pub fn set_off_reason(&self, reason: Option<&'static str>) {
+        *self.off_reason.lock() = reason;
+    }
+
+    /// Returns why no groups are compared; `None` if they are.
+    #[must_use]
+    pub fn off_reason(&self) -> Option<&'static str> {
+        *self.off_reason.lock()
     }
 
     /// Drops all differences, because another Kafka cluster is read now.

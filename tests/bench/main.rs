@@ -18,6 +18,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[path = "../mock.rs"]
+mod mock;
 #[path = "../synthetic.rs"]
 mod synthetic;
 mod history;

@@ -7,7 +7,7 @@ import { OUT, Server, assert, check, equal, on, until } from "./harness.mjs";
 /** Starts a server with three clusters: east with all groups of the demo, west with two, and one that is down. The
  * site may show its pages in a frame. */
 async function serve(demo, site) {
-  const [{ bootstrap_servers }] = await demo.sql("SELECT bootstrap_servers FROM clusters");
+  const [{ bootstrap_servers }] = await demo.sql("SELECT bootstrap_servers FROM clusters WHERE cluster = 'demo'");
   const file = join(OUT, "several.toml");
   const cluster = (name, servers) => `[clusters.${name}]\nbootstrap_servers = "${servers}"\ntopic_ids = false\n`;
   writeFileSync(

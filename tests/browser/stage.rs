@@ -21,10 +21,7 @@ use offsetd::{
     app::{App, AppError},
     clock::Clock,
     config::{Config, Flags, Layers},
-    demo::{
-        cluster::{MockKafka, adapt_config},
-        records::{Commit, GroupDescription, Member, assignment, subscription},
-    },
+    demo::cluster::adapt_config,
     source::{
         Source as _, add_table,
         polled::{Listing, ListingRound, PolledSource, Rejected, StoredOffset},
@@ -33,6 +30,11 @@ use offsetd::{
 };
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+#[path = "../mock.rs"]
+mod mock;
+
+use mock::{Commit, GroupDescription, Member, MockKafka, assignment, subscription};
 
 type Failure = Box<dyn Error>;
 

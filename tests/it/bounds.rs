@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use offsetd::demo::cluster::MockKafka;
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
 use offsetd::rpc::proto::{
     GetActiveConsumerRequest, GetConsumerRequest, GetOffsetRequest, QueryRequest, SqlRequest, SqlResponse,
@@ -14,6 +13,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
+use crate::mock::MockKafka;
 use crate::support::{Client, LIMIT, Lab, Setup, kafka, until};
 
 const GROUPS: usize = 200;

@@ -6,8 +6,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use offsetd::demo::cluster::MockKafka;
-use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{GetConsumerRequest, QueryRequest, WatchRequest, offset_service_client::OffsetServiceClient};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -15,6 +13,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
+use crate::mock::{Commit, MockKafka};
 use crate::process::wait_for;
 use crate::server::Server;
 use crate::support::{Answer, LIMIT, Lab, Setup, kafka, until};

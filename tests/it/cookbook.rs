@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use offsetd::clock::Clock;
-use offsetd::demo::cluster::MockKafka;
-use offsetd::demo::records::Commit;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::mock::{Commit, MockKafka};
 use crate::process::wait_for;
 use crate::program::{offsetd, stdout};
 use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
@@ -43,8 +42,9 @@ fn cluster(committed: i64) -> MockKafka {
     kafka
 }
 
-/// Starts a server with two clusters. In `east`, `billing` falls behind at noon, `nightly` stopped two days ago, no
-/// group reads `archive`, and `replay` rewinds forty seconds later, which is now.
+/// Starts a server with the clusters `demo` and `demo-west`, as the README names them. In the first, `billing` falls
+/// behind at noon, `nightly` stopped two days ago, no group reads `archive`, and `replay` rewinds forty seconds later,
+/// which is now.
 fn lab() -> (Lab, MockKafka, TempDir) {
     let (east, west) = (cluster(100), cluster(69));
     east.create_topic("payments", 1).unwrap();
@@ -59,7 +59,7 @@ fn lab() -> (Lab, MockKafka, TempDir) {
     writer.flush().unwrap();
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("offsetd.toml");
-    let clusters = [("east", &east), ("west", &west)];
+    let clusters = [("demo", &east), ("demo-west", &west)];
     let clusters = clusters
         .map(|(name, kafka)| format!("[clusters.{name}]\nbootstrap_servers = \"{}\"\n", kafka.bootstrap_servers()));
     fs::write(&file, clusters.concat()).unwrap();
@@ -69,7 +69,7 @@ fn lab() -> (Lab, MockKafka, TempDir) {
     lab.clock.advance(30_000);
     lab.writer.produce("orders", 0, 20).unwrap();
     lab.writer.flush().unwrap();
-    wait_count(&lab, "SELECT count(*) AS n FROM lag WHERE cluster = 'east' AND group_id = 'billing' AND lag = 20", 1);
+    wait_count(&lab, "SELECT count(*) AS n FROM lag WHERE cluster = 'demo' AND group_id = 'billing' AND lag = 20", 1);
     wait_count(&lab, "SELECT count(*) AS n FROM partitions WHERE observed_at < now() OR observed_at IS NULL", 0);
     lab.clock.advance(10_000);
     for offset in [5, 15, 30, 40, 50, 20] {
@@ -94,10 +94,10 @@ fn answers() -> Vec<(&'static str, Value)> {
         (
             "Which groups are behind, and since when?",
             json!([
-                {"cluster": "east", "source": "kafka", "group_id": "billing", "topic": "orders", "lag": 20, "since": "lately"},
-                {"cluster": "east", "source": "kafka", "group_id": "nightly", "topic": "payments", "lag": 6, "since": null},
-                {"cluster": "east", "source": "kafka", "group_id": "replay", "topic": "orders", "lag": 30, "since": null},
-                {"cluster": "west", "source": "kafka", "group_id": "billing", "topic": "orders", "lag": 31, "since": null},
+                {"cluster": "demo", "source": "kafka", "group_id": "billing", "topic": "orders", "lag": 20, "since": "lately"},
+                {"cluster": "demo", "source": "kafka", "group_id": "nightly", "topic": "payments", "lag": 6, "since": null},
+                {"cluster": "demo", "source": "kafka", "group_id": "replay", "topic": "orders", "lag": 30, "since": null},
+                {"cluster": "demo-west", "source": "kafka", "group_id": "billing", "topic": "orders", "lag": 31, "since": null},
             ]),
         ),
         ("Which groups have stopped?", nightly.clone()),
@@ -108,14 +108,14 @@ fn answers() -> Vec<(&'static str, Value)> {
         (
             "Which groups read a topic?",
             json!([
-                {"cluster": "west", "source": "kafka", "group_id": "billing", "partitions": 1, "lag": 31, "last_committed_at": before},
-                {"cluster": "east", "source": "kafka", "group_id": "replay", "partitions": 1, "lag": 30, "last_committed_at": now},
-                {"cluster": "east", "source": "kafka", "group_id": "billing", "partitions": 1, "lag": 20, "last_committed_at": before},
+                {"cluster": "demo-west", "source": "kafka", "group_id": "billing", "partitions": 1, "lag": 31, "last_committed_at": before},
+                {"cluster": "demo", "source": "kafka", "group_id": "replay", "partitions": 1, "lag": 30, "last_committed_at": now},
+                {"cluster": "demo", "source": "kafka", "group_id": "billing", "partitions": 1, "lag": 20, "last_committed_at": before},
             ]),
         ),
         (
             "Which member owns a partition?",
-            json!([{"cluster": "east", "group_id": "billing", "member_id": "c1-id", "client_id": "c1",
+            json!([{"cluster": "demo", "group_id": "billing", "member_id": "c1-id", "client_id": "c1",
                     "client_host": "/10.0.0.1"}]),
         ),
         ("Which groups have been inactive for a day?", nightly),
@@ -139,14 +139,14 @@ fn answers() -> Vec<(&'static str, Value)> {
         (
             "How do two clusters compare?",
             json!([
-                {"source": "kafka", "group_id": "billing", "topic": "orders", "east": 20, "west": 31},
-                {"source": "kafka", "group_id": "nightly", "topic": "payments", "east": 6, "west": null},
-                {"source": "kafka", "group_id": "replay", "topic": "orders", "east": 30, "west": null},
+                {"source": "kafka", "group_id": "billing", "topic": "orders", "demo": 20, "west": 31},
+                {"source": "kafka", "group_id": "nightly", "topic": "payments", "demo": 6, "west": null},
+                {"source": "kafka", "group_id": "replay", "topic": "orders", "demo": 30, "west": null},
             ]),
         ),
         (
             "How often do groups commit, and how fast do they read?",
-            json!([{"cluster": "east", "source": "kafka", "group_id": "replay", "commits_per_second": 0.1, "records_per_second": 0.25}]),
+            json!([{"cluster": "demo", "source": "kafka", "group_id": "replay", "commits_per_second": 0.1, "records_per_second": 0.25}]),
         ),
     ]
 }

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use offsetd::clock::Clock;
-use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{SqlFormat, SqlRequest, SqlResponse};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
+use crate::mock::Commit;
 use crate::server::Server;
 use crate::support::{Client, LIMIT, Setup, kafka, until};
 
@@ -30,12 +30,7 @@ const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SE
                        WHERE a.position + b.position + c.position + d.position < 0";
 
 /// Starts a cluster with 100 offsets per group, and a server process that reads it.
-pub(crate) fn server(
-    dir: &TempDir,
-    kafka: &offsetd::demo::cluster::MockKafka,
-    groups: usize,
-    settings: &str,
-) -> Server {
+pub(crate) fn server(dir: &TempDir, kafka: &crate::mock::MockKafka, groups: usize, settings: &str) -> Server {
     let writer = kafka.writer();
     for group in 0..groups {
         for partition in 0..100 {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::AsArray as _;
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::ipc::reader::StreamReader;
-use offsetd::demo::records::Commit;
 use serde_json::{Value, json};
 
+use crate::mock::Commit;
 use crate::rpc::shop;
 use crate::support::{Answer, Lab, Setup, kafka, until};
 

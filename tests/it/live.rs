@@ -4,8 +4,6 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use offsetd::demo::cluster::MockKafka;
-use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{
     Freshness, GetOffsetRequest, OffsetFilter, QueryRequest, QueryResponse, WatchRequest, WatchResponse,
 };
@@ -13,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::{Code, Status, Streaming};
 
+use crate::mock::{Commit, MockKafka};
 use crate::process::wait_for;
 use crate::rpc::exact;
 use crate::server::Server;

@@ -22,6 +22,8 @@ mod kafka;
 mod language;
 mod layers;
 mod live;
+#[path = "../mock.rs"]
+mod mock;
 #[path = "../synthetic.rs"]
 mod synthetic;
 mod memory;

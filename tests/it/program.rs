@@ -6,13 +6,10 @@ use std::{
     time::Duration,
 };
 
-use offsetd::demo::{
-    cluster::MockKafka,
-    records::{Commit, GroupDescription},
-};
 use serde_json::{Value, json};
 
 use crate::{
+    mock::{Commit, GroupDescription, MockKafka},
     process::{Process, wait_for},
     server::Server,
     support::kafka,
@@ -74,7 +71,7 @@ fn the_demo_shows_groups_in_every_condition() {
     wait_for("all conditions to show", Duration::from_secs(180), || {
         let rows = server.sql("SELECT DISTINCT status FROM lag ORDER BY 1");
         let found: Vec<&str> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
-        let wanted = ["lagging", "ok", "stalled", "stopped"];
+        let wanted = ["data_lost", "lagging", "ok", "stalled", "stopped"];
         if wanted.iter().all(|status| found.contains(status)) { Ok(()) } else { Err(format!("{found:?}")) }
     });
     let kinds = server.sql("SELECT DISTINCT kind FROM groups ORDER BY 1");
@@ -84,6 +81,35 @@ fn the_demo_shows_groups_in_every_condition() {
     let unnamed =
         "SELECT count(*) FROM assignments a WHERE NOT EXISTS (SELECT 1 FROM topics t WHERE t.topic = a.topic)";
     assert_eq!(server.sql_value(unnamed), 0);
+    server.stop_cleanly();
+}
+
+#[test]
+fn the_demo_has_two_clusters_and_three_simulated_stores_with_something_to_compare() {
+    let (server, _) = demo();
+    let text = |rows: Vec<Value>| rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let shared = "SELECT group_id FROM groups WHERE source = 'kafka' GROUP BY group_id HAVING count(*) > 1";
+    assert_eq!(text(server.sql(shared)), r#"{"group_id":"search-indexer"}"#);
+    wait_for("the stores to be read", LIMIT, || {
+        let stores = "SELECT cluster, source, kind, state FROM sources WHERE kind = 'simulated' ORDER BY source";
+        let found = server.sql(stores);
+        let store = |name| json!({"cluster": "demo", "source": name, "kind": "simulated", "state": "live"});
+        let is_complete = found == ["redis", "spark", "zookeeper"].map(store);
+        if is_complete { Ok(()) } else { Err(text(found)) }
+    });
+    let behind = "SELECT z.topic FROM offsets z JOIN offsets k USING (cluster, group_id, topic, partition) \
+                  WHERE z.source = 'zookeeper' AND k.source = 'kafka' AND z.committed_offset < k.committed_offset";
+    wait_for("an offset in ZooKeeper that is behind the one in Kafka", LIMIT, || {
+        if server.sql(behind).is_empty() { Err("none".to_owned()) } else { Ok(()) }
+    });
+    let planned = "SELECT metadata FROM offsets WHERE source = 'spark' AND partition = 0";
+    let planned: Value = serde_json::from_str(server.sql_value(planned).as_str().unwrap()).unwrap();
+    assert_eq!(planned["planned_batch"].as_i64(), planned["batch"].as_i64().map(|batch| batch + 1), "{planned}");
+    assert!(planned["planned_offset"].is_i64(), "{planned}");
+    let unread = "SELECT topic FROM topics WHERE groups = 0 AND NOT internal";
+    assert_eq!(text(server.sql(unread)), r#"{"topic":"dead-letters"}"#);
+    let off = "SELECT DISTINCT audit_off_reason FROM clusters";
+    assert!(text(server.sql(off)).contains("coordinators of a mock cluster"));
     server.stop_cleanly();
 }
 
@@ -172,7 +198,7 @@ fn every_metric_line_is_well_formed_and_unknown_lag_has_no_sample() {
     let count = |name: &str| samples.iter().filter(|line| line.starts_with(&format!("{name}{{"))).count();
     assert!(count("offsetd_consumer_committed_offset") > 100);
     assert!(count("offsetd_consumer_lag") <= count("offsetd_consumer_committed_offset"));
-    assert_eq!(count("offsetd_log_position"), 50);
+    assert_eq!(count("offsetd_log_position"), 50 + 10);
     server.stop_cleanly();
 }
 
@@ -240,7 +266,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ("stopped_groups", "cluster source group_id state members lag max_lag_seconds last_committed_at"),
         (
             "clusters",
-            "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error history_error progress remaining_seconds history_written_to stale_since history_since history_bytes audited_groups audit_differences mode mode_reason",
+            "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error history_error progress remaining_seconds history_written_to stale_since history_since history_bytes audited_groups audit_differences mode mode_reason audit_off_reason",
         ),
         (
             "server",
@@ -250,7 +276,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         assert_eq!(columns(table), expected, "{table}");
     }
     let plan = server.sql("EXPLAIN SELECT * FROM lag WHERE group_id = 'billing'");
-    assert!(format!("{plan:?}").contains("shards=1/50, groups=[billing]"), "{plan:?}");
+    assert!(format!("{plan:?}").contains("shards=1/60, groups=[billing]"), "{plan:?}");
     let agree = "SELECT count(*) FROM offsets o JOIN lag l USING (cluster, source, group_id, topic, partition) \
                  WHERE o.committed_offset <> l.committed_offset";
     assert_eq!(server.sql_value(agree), 0, "two tables of one statement show the same cut");
@@ -324,7 +350,8 @@ fn what_the_demo_suggests_works_when_pasted() {
         });
     }
     let watch = commands.iter().find(|command| command.contains(" watch")).unwrap();
-    let first = Command::new("sh").args(["-c", &format!("{watch} | head -n 1")]).output().unwrap();
+    // Offsets that are written for the first time have no arrow.
+    let first = Command::new("sh").args(["-c", &format!("{watch} | head -n 20")]).output().unwrap();
     assert!(String::from_utf8_lossy(&first.stdout).contains(" → "), "{first:?}");
     demo.kill().unwrap();
     demo.wait().unwrap();

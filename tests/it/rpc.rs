@@ -13,10 +13,10 @@ mod sql;
 mod transport;
 mod watch;
 
-use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{OffsetFilter, StringFilter, string_filter::Match};
 use tonic::{Code, Status};
 
+use crate::mock::Commit;
 use crate::support::{Lab, Setup, kafka, stable_group};
 
 /// Milliseconds since a commit that counts as active.

@@ -8,14 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use offsetd::clock::Clock;
-use offsetd::demo::cluster::MockKafka;
-use offsetd::demo::records::{Commit, GroupDescription, Member};
 use offsetd::rpc::proto::SqlRequest;
 use serde_json::{Value, json};
 use sqllogictest::{
     DB, DBOutput, DefaultColumnType, Runner, default_normalizer, default_validator, strict_column_validator,
 };
 
+use crate::mock::{Commit, GroupDescription, Member, MockKafka};
 use crate::process::wait_for;
 use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
 

@@ -10,8 +10,7 @@ use std::time::Duration;
 use offsetd::app::{App, AppError, Reload};
 use offsetd::clock::Clock;
 use offsetd::config::{Config, ConfigErrors, Flags, Layers, LoadContext, LoadedConfig};
-use offsetd::demo::cluster::{MockKafka, adapt_config};
-use offsetd::demo::records::{Commit, GroupDescription, Member, assignment, subscription};
+use offsetd::demo::cluster::adapt_config;
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
 use offsetd::rpc::proto::{
     GetOffsetRequest, GetStatusResponse, OffsetEntry, QueryRequest, QueryResponse, SqlFormat, SqlRequest, SqlSchema,
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use crate::mock::{Commit, GroupDescription, Member, MockKafka, assignment, subscription};
 use crate::process::wait_for;
 
 /// Generous, for a debug build next to other tests on two cores.

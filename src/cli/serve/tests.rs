@@ -36,7 +36,7 @@ fn the_demo_uses_configured_limits_but_no_configured_cluster() {
         ("OFFSETD_SQL_QUEUE", "7"),
     ];
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let args = DemoArgs { listen: Some("127.0.0.1:0".to_owned()), address_file: None };
+    let args = DemoArgs { listen: Some("127.0.0.1:0".to_owned()), ..DemoArgs::default() };
     let config = args.load(&env, "127.0.0.1:4711").unwrap().config;
     assert_eq!(config.sql.queue, 7);
     assert_eq!(config.server.listen, "127.0.0.1:0");

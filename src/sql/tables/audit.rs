@@ -14,8 +14,7 @@ pub(super) struct Row<'a> {
 impl Table for AuditTable {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "audit";
-    const COMMENT: &'static str =
-        "Committed offsets that differ from those of Kafka's coordinators in two checks; normally empty";
+    const COMMENT: &'static str = "Committed offsets that differ from those of Kafka's coordinators in two checks; normally empty. clusters.audit_off_reason says why a cluster is not checked";
     const UNIT: UnitKind = UnitKind::Source;
 
     fn columns() -> Columns<Self> {

@@ -4,6 +4,7 @@ use std::iter;
 
 use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
 use crate::{
+    model::SourceKind,
     status,
     store::cut::{Cut, SourceCut},
 };
@@ -73,6 +74,14 @@ impl Table for Clusters {
             .optional_text("mode_reason", "Why this mode is used, if it was not the first choice", |row| {
                 row.of.health.mode_reason.as_deref()
             })
+            .optional_text(
+                "audit_off_reason",
+                "Why no groups are compared with their coordinators; NULL if they are",
+                |row| match row.of.source.kind() {
+                    SourceKind::Log => row.of.source.audit.off_reason(),
+                    SourceKind::Table => Some("the offsets are those that the coordinators report"),
+                },
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {

@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use offsetd::demo::records::{Commit, GroupDescription, Member, assignment, subscription};
 use offsetd::model::{Millis, log_partition_for};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+
+use crate::mock::{Commit, GroupDescription, Member, assignment, subscription};
 
 pub(crate) const OFFSETS: &str = "__consumer_offsets";
 pub(crate) const LOG_PARTITIONS: i32 = 50;

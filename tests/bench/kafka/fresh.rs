@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use offsetd::decode::{Record, decode};
-use offsetd::demo::records::Commit;
 use offsetd::model::log_partition_for;
 use offsetd::rpc::proto::{
     Freshness, GetOffsetRequest, OffsetFilter, QueryRequest, StringFilter, WatchRequest, string_filter::Match,
@@ -24,6 +23,7 @@ use super::floor;
 use super::now;
 use super::served::Served;
 use crate::measure::{Goal, Report, quantile};
+use crate::mock::Commit;
 
 const COMMITS_PER_SECOND: u64 = 20_000;
 /// One commit in this many is measured.

@@ -4,7 +4,6 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use offsetd::demo::cluster::MockKafka;
 use offsetd::rpc::proto::sql_response::Message;
 use offsetd::rpc::proto::{SqlFormat, SqlRequest};
 use serde_json::Value;
@@ -12,6 +11,7 @@ use serde_json::Value;
 use super::calls::Clients;
 use super::served::Served;
 use crate::measure::{Goal, Report};
+use crate::mock::MockKafka;
 
 const BROKERS: i32 = 3;
 const TOPICS: usize = 100;

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -79,7 +80,8 @@ def millis(text):
 
 
 # The offsets of a group at the times for which a file has rows.
-ROWS = "SELECT group_id, topic, partition, sampled_at, committed_offset, lag FROM history"
+ROWS = "SELECT cluster, source, group_id, topic, partition, sampled_at, committed_offset, lag FROM history"
+NAMES = ["cluster", "source", "group_id", "topic", "partition"]
 
 
 @check
@@ -89,7 +91,7 @@ def any_reader_finds_in_a_folder_what_the_server_says():
         until("files", lambda: server.metric("offsetd_history_store_files_total") > 12)
         answers = server.sql(ROWS)
         known = {
-            (row["group_id"], row["topic"], row["partition"], millis(row["sampled_at"].rstrip("Z"))):
+            (*(row[name] for name in NAMES), millis(row["sampled_at"].rstrip("Z"))):
                 (row["committed_offset"], row["lag"]) for row in answers
         }
     files = sorted(store.rglob("*.parquet"))
@@ -97,9 +99,9 @@ def any_reader_finds_in_a_folder_what_the_server_says():
     table = pyarrow.dataset.dataset(store, partitioning="hive").to_table().to_pylist()
     compared = 0
     for row in table:
-        assert row["cluster"] == "demo" and row["date"] == row["sampled_at"].strftime("%Y-%m-%d"), row
+        assert row["cluster"] in ("demo", "demo-west") and row["date"] == row["sampled_at"].strftime("%Y-%m-%d"), row
         at = round(row["sampled_at"].timestamp() * 1000)
-        if expected := known.get((row["group_id"], row["topic"], row["partition"], at)):
+        if expected := known.get((*(row[name] for name in NAMES), at)):
             assert expected[0] == row["committed_offset"], (row, expected)
             compared += 1
     assert compared > 100, compared
@@ -107,16 +109,15 @@ def any_reader_finds_in_a_folder_what_the_server_says():
     (count, groups), = duckdb.sql(
         f"SELECT count(*), count(DISTINCT group_id) FROM read_parquet('{files}', hive_partitioning = true) "
         "WHERE cluster = 'demo' AND sampled_at > '2020-01-01'").fetchall()
-    assert count == len(table) and groups == len({row["group_id"] for row in table})
+    of_demo = [row["group_id"] for row in table if row["cluster"] == "demo"]
+    assert count == len(of_demo) and groups == len(set(of_demo))
 
 
 @check
 def files_are_sorted_and_carry_what_readers_prune_by():
     path = max((folder / "store").rglob("*.parquet"), key=lambda path: path.stat().st_size)
     table = pyarrow.parquet.read_table(path)
-    key = ["group_id", "topic", "partition", "sampled_at"]
-    rows = [tuple(str(row[name].encode() if isinstance(row[name], str) else row[name]) for name in key[:2])
-            for row in table.to_pylist()]
+    rows = [tuple(row[name].encode() for name in ["source", "group_id", "topic"]) for row in table.to_pylist()]
     assert rows == sorted(rows)
     column = pyarrow.parquet.ParquetFile(path).metadata.row_group(0).column(1)
     assert column.path_in_schema == "group_id" and column.compression == "ZSTD"
@@ -164,8 +165,10 @@ def samples_are_kept_on_s3():
             older = "SELECT count(DISTINCT sampled_at) AS n FROM history WHERE group_id = 'billing'"
             until("older samples", lambda: server.sql(older)[0]["n"] > 8)
         keys = [item["Key"] for item in s3.list_objects_v2(Bucket="offsets")["Contents"]]
-        assert all(key.startswith("kept/here/cluster=demo/date=") and key.endswith(".parquet") for key in keys), keys
-        body = s3.get_object(Bucket="offsets", Key=keys[0])["Body"].read()
+        form = re.compile(r"kept/here/cluster=demo(-west)?/date=.*\.parquet")
+        assert all(form.fullmatch(key) for key in keys), keys
+        first = next(key for key in keys if "/cluster=demo/" in key)
+        body = s3.get_object(Bucket="offsets", Key=first)["Body"].read()
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(body))
         sample = table.filter(pyarrow.compute.equal(table["sampled_at"], table["sampled_at"][0]))
         rows = sample.num_rows

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use offsetd::demo::cluster::MockKafka;
 use serde_json::{Value, json};
 
 use super::broker::{Broker, Release};
@@ -12,6 +11,7 @@ use super::consumers_of_every_kind;
 use super::driver::Driver;
 use super::faults::{OFTEN, is, serve};
 use super::proxy::Proxy;
+use crate::mock::MockKafka;
 use crate::process::{Process, wait_for};
 use crate::server::Server;
 

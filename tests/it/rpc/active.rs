@@ -1,11 +1,11 @@
 //! GetActiveConsumer: active groups and the edges of their graph.
 
-use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{ConsumerEdge, GetActiveConsumerRequest, GetActiveConsumerResponse};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::{LATELY, LONG_AGO, assert_fails, shop};
+use crate::mock::Commit;
 use crate::support::Lab;
 
 fn get(lab: &Lab, request: GetActiveConsumerRequest) -> Result<GetActiveConsumerResponse, Status> {

@@ -1,6 +1,5 @@
 //! Commits that no normal consumer writes, in every interface: an offset below 0, and times that no calendar has.
 
-use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{
     GetActiveConsumerRequest, GetConsumerRequest, GetOffsetRequest, OffsetChange, WatchRequest, WatchResponse,
 };
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Streaming};
 
 use super::{assert_fails, shop};
+use crate::mock::Commit;
 use crate::program::{offsetd, stdout};
 use crate::support::{LIMIT, Lab};
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{Freshness, GetOffsetRequest, GetOffsetResponse, OffsetFilter};
 use tonic::{Code, Status};
 
 use super::{assert_fails, exact, of_group, prefix, regex, shop};
+use crate::mock::Commit;
 use crate::support::{Lab, Setup, kafka};
 
 type Key = (String, String, i32);

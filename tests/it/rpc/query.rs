@@ -1,10 +1,14 @@
 //! Query: one committed offset.
 
+use std::fs;
+
 use offsetd::clock::Clock;
 use offsetd::rpc::proto::{Freshness, LagUnknown, QueryRequest};
+use tempfile::TempDir;
 use tonic::Code;
 
 use super::{LATELY, assert_fails, shop};
+use crate::mock::{Commit, MockKafka};
 use crate::process::wait_for;
 use crate::support::{Assigned, LIMIT, Lab, Setup, kafka};
 
@@ -155,4 +159,56 @@ fn two_snapshots_of_different_data_have_different_ids() {
         answer.snapshot.unwrap().id
     };
     assert_ne!(id(1), id(2));
+}
+
+/// Starts a server with the clusters `east` and `west`: the group `both` is in both, `west-only` in one.
+fn two_clusters() -> (Lab, [MockKafka; 2], TempDir) {
+    let clusters = [("east", &["both"][..]), ("west", &["both", "west-only"])].map(|(name, groups)| {
+        let kafka = kafka(2);
+        kafka.create_topic("orders", 2).unwrap();
+        for group in groups {
+            kafka.commit(&Commit::new(group, "orders", 0, 5, 1_700_000_000_000)).unwrap();
+        }
+        kafka.flush().unwrap();
+        (name, kafka)
+    });
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("offsetd.toml");
+    let section = |(name, kafka): &(&str, MockKafka)| {
+        format!("[clusters.{name}]\nbootstrap_servers = \"{}\"\n", kafka.bootstrap_servers())
+    };
+    fs::write(&file, clusters.iter().map(section).collect::<String>()).unwrap();
+    let [(_, east), (_, west)] = clusters;
+    let lab = Setup { config_file: Some(file), ..Setup::default() }.ready(&east);
+    (lab, [east, west], dir)
+}
+
+#[test]
+fn without_a_cluster_the_only_one_that_has_the_offset_answers() {
+    let (lab, [east, _west], _dir) = two_clusters();
+    let request = |group: &str, partition, freshness: Freshness| QueryRequest {
+        group_id: group.to_owned(),
+        topic: "orders".to_owned(),
+        partition,
+        freshness: freshness.into(),
+        ..QueryRequest::default()
+    };
+    let query = |request| lab.block_on(lab.client().query(request)).map(|answer| answer.into_inner().entry.unwrap());
+    for freshness in [Freshness::Unspecified, Freshness::Latest] {
+        let entry = query(request("west-only", 0, freshness)).unwrap();
+        assert_eq!((&*entry.cluster, entry.committed_offset), ("west", 5));
+        let several = ["cluster: several clusters have this offset, name one of them: east, west"];
+        assert_fails(query(request("both", 0, freshness)), Code::InvalidArgument, &several);
+        let none = ["no group \"missing\" in clusters \"east\", \"west\""];
+        assert_fails(query(request("missing", 0, freshness)), Code::NotFound, &none);
+        let other = ["group \"both\" has no offset for partition 1 of topic \"orders\""];
+        assert_fails(query(request("both", 1, freshness)), Code::NotFound, &other);
+    }
+    // A commit that was acknowledged before the call is part of the answer, whichever cluster has it.
+    east.commit(&Commit::new("new", "orders", 1, 7, 1_700_000_000_000)).unwrap();
+    east.flush().unwrap();
+    let entry = query(request("new", 1, Freshness::Latest)).unwrap();
+    assert_eq!((&*entry.cluster, entry.committed_offset), ("east", 7));
+    let named = QueryRequest { cluster: "west".to_owned(), ..request("both", 0, Freshness::Unspecified) };
+    assert_eq!(query(named).unwrap().cluster, "west");
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{GetOffsetRequest, OffsetChange, OffsetEntry, OffsetFilter, WatchRequest, WatchResponse};
 use tonic::{Code, Status, Streaming};
 
 use super::{assert_fails, exact, of_group, prefix, regex, shop};
+use crate::mock::Commit;
 use crate::support::{LIMIT, Lab, Setup, kafka, until};
 
 /// Group, topic, partition.
@@ -312,7 +312,7 @@ fn nothing_is_missed_in_silence_when_changes_come_faster_than_they_are_sent() {
 
 #[test]
 fn a_log_partition_that_comes_later_is_watched_too() {
-    let kafka = offsetd::demo::cluster::MockKafka::start(1).unwrap();
+    let kafka = crate::mock::MockKafka::start(1).unwrap();
     let lab = Setup::default().ready(&kafka);
     let mut watcher = Watcher::start(
         &lab,

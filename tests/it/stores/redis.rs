@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use offsetd::demo::cluster::MockKafka;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::kafka::broker::free_port;
 use crate::kafka::faults::{OFTEN, is, serve};
+use crate::mock::MockKafka;
 use crate::process::{Process, wait_for};
 use crate::server::Server;
 use crate::support;

@@ -1,8 +1,12 @@
-//! The records that a group coordinator writes to `__consumer_offsets`, as values that are encoded to bytes.
+//! A mock cluster with the records that a group coordinator would write to it, as values that are encoded to bytes.
 //!
 //! Defaults are those of a 4.1 broker: commits in version 4, classic groups in version 3.
 
-use crate::{
+#![allow(dead_code, clippy::unwrap_used, reason = "each crate of tests uses a part of it, with versions that exist")]
+
+use std::ops::Deref;
+
+use offsetd::{
     decode::{
         Fault,
         consumer_protocol::{Assignment, Embedded, Payload as _, Subscription, TopicPartitions},
@@ -10,38 +14,99 @@ use crate::{
         wire::Array,
         write_key, write_value,
     },
-    model::{Millis, Uuid},
+    demo::{DemoError, cluster},
+    model::{Millis, OFFSETS_TOPIC, Uuid},
 };
+use rdkafka::producer::BaseRecord;
+
+/// A mock cluster, which exists as long as one of its clones.
+#[derive(Clone, Debug)]
+pub(crate) struct MockKafka(cluster::MockKafka);
+
+impl Deref for MockKafka {
+    type Target = cluster::MockKafka;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl MockKafka {
+    /// Starts a cluster with this number of brokers and without topics.
+    pub(crate) fn start(brokers: i32) -> Result<Self, DemoError> {
+        cluster::MockKafka::start(brokers).map(Self)
+    }
+
+    /// Returns another handle to write with.
+    pub(crate) fn writer(&self) -> Self {
+        self.clone()
+    }
+
+    /// Writes a committed offset.
+    pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), DemoError> {
+        self.log(&commit.key(), Some(&commit.value().unwrap()), Some(commit.committed_at))
+    }
+
+    /// Deletes a committed offset with a tombstone of type 1.
+    pub(crate) fn delete_offset(&self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
+        self.log(&Commit::new(group, topic, partition, 0, 0).key(), None, None)
+    }
+
+    /// Writes the record of a classic group, in a value version of 0 to 4 (brokers write 3).
+    pub(crate) fn write_group(&self, group: &GroupDescription, version: i16) -> Result<(), DemoError> {
+        self.log(&GroupDescription::key(&group.group), Some(&group.value(version).unwrap()), None)
+    }
+
+    /// Deletes a group's membership with a tombstone of type 2. Its offsets stay.
+    pub(crate) fn delete_group(&self, group: &str) -> Result<(), DemoError> {
+        self.log(&GroupDescription::key(group), None, None)
+    }
+
+    /// Writes any record, valid or not, to a given partition of `__consumer_offsets`.
+    pub(crate) fn write_raw(
+        &self,
+        log_partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<(), DemoError> {
+        let record = BaseRecord { key, payload: value, ..BaseRecord::to(OFFSETS_TOPIC).partition(log_partition) };
+        self.send(record)
+    }
+
+    /// Appends `count` tiny records to a partition of a data topic.
+    pub(crate) fn produce(&self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
+        self.0.produce(topic, partition, count, 0)
+    }
+}
 
 /// A committed offset.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Commit<'a> {
+pub(crate) struct Commit<'a> {
     /// Group id.
-    pub group: &'a str,
+    pub(crate) group: &'a str,
     /// Topic name.
-    pub topic: &'a str,
+    pub(crate) topic: &'a str,
     /// Partition of the topic.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// Committed offset: the next one that the group will read.
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// Epoch of the last consumed record; -1 is unknown. Partitions of the mock have epoch 0.
-    pub leader_epoch: i32,
+    pub(crate) leader_epoch: i32,
     /// Text that the client committed with the offset.
-    pub metadata: &'a str,
+    pub(crate) metadata: &'a str,
     /// Time at which the coordinator received the commit.
-    pub committed_at: Millis,
+    pub(crate) committed_at: Millis,
     /// Expiry time, written in version 1 only.
-    pub expires_at: Option<Millis>,
+    pub(crate) expires_at: Option<Millis>,
     /// Record type: 1, or 0 as before Kafka 0.9.
-    pub kind: i16,
+    pub(crate) kind: i16,
     /// Version of the value, 0 to 4.
-    pub version: i16,
+    pub(crate) version: i16,
 }
 
 impl<'a> Commit<'a> {
     /// Creates a commit as a 4.1 broker writes it for a current client.
-    #[must_use]
-    pub fn new(group: &'a str, topic: &'a str, partition: i32, offset: i64, committed_at: Millis) -> Self {
+    pub(crate) fn new(group: &'a str, topic: &'a str, partition: i32, offset: i64, committed_at: Millis) -> Self {
         Self {
             group,
             topic,
@@ -57,8 +122,7 @@ impl<'a> Commit<'a> {
     }
 
     /// Returns the bytes of the key.
-    #[must_use]
-    pub fn key(&self) -> Vec<u8> {
+    pub(crate) fn key(&self) -> Vec<u8> {
         let mut bytes = vec![];
         let key = OffsetCommitKey { group: self.group, topic: self.topic, partition: self.partition };
         write_key(self.kind, &key, &mut bytes);
@@ -69,7 +133,7 @@ impl<'a> Commit<'a> {
     ///
     /// # Errors
     /// [`Fault::UnknownVersion`] for a version that does not exist.
-    pub fn value(&self) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn value(&self) -> Result<Vec<u8>, Fault> {
         let mut bytes = vec![];
         let value = OffsetCommitValue {
             offset: self.offset,
@@ -87,27 +151,26 @@ impl<'a> Commit<'a> {
 
 /// A classic group with its members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GroupDescription {
+pub(crate) struct GroupDescription {
     /// Group id.
-    pub group: String,
+    pub(crate) group: String,
     /// Protocol type: `consumer`, `connect`, …
-    pub protocol_type: String,
+    pub(crate) protocol_type: String,
     /// Generation, which rises with each rebalance.
-    pub generation: i32,
+    pub(crate) generation: i32,
     /// Chosen assignor; `None` for an empty group.
-    pub protocol: Option<String>,
+    pub(crate) protocol: Option<String>,
     /// Member id of the leader; `None` for an empty group.
-    pub leader: Option<String>,
+    pub(crate) leader: Option<String>,
     /// Time of the last state transition.
-    pub at: Millis,
+    pub(crate) at: Millis,
     /// Members; an empty group has none.
-    pub members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
 }
 
 impl GroupDescription {
     /// Returns the bytes of the key.
-    #[must_use]
-    pub fn key(group: &str) -> Vec<u8> {
+    pub(crate) fn key(group: &str) -> Vec<u8> {
         let mut bytes = vec![];
         write_key(2, &GroupMetadataKey { group }, &mut bytes);
         bytes
@@ -117,7 +180,7 @@ impl GroupDescription {
     ///
     /// # Errors
     /// [`Fault::UnknownVersion`] for a version that does not exist.
-    pub fn value(&self, version: i16) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn value(&self, version: i16) -> Result<Vec<u8>, Fault> {
         let members: Vec<_> = self.members.iter().map(Member::metadata).collect();
         let value = GroupMetadataValue {
             protocol_type: &self.protocol_type,
@@ -135,23 +198,23 @@ impl GroupDescription {
 
 /// A member of a classic group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Member id.
-    pub id: String,
+    pub(crate) id: String,
     /// `group.instance.id` of a static member.
-    pub instance_id: Option<String>,
+    pub(crate) instance_id: Option<String>,
     /// `client.id`.
-    pub client_id: String,
+    pub(crate) client_id: String,
     /// Address of the client, formatted as by Java: `/10.0.0.7`.
-    pub client_host: String,
+    pub(crate) client_host: String,
     /// Rebalance timeout in milliseconds.
-    pub rebalance_timeout_ms: i32,
+    pub(crate) rebalance_timeout_ms: i32,
     /// Session timeout in milliseconds.
-    pub session_timeout_ms: i32,
+    pub(crate) session_timeout_ms: i32,
     /// Bytes that the member sent: [`subscription`] if the protocol type is `consumer`.
-    pub subscription: Vec<u8>,
+    pub(crate) subscription: Vec<u8>,
     /// Bytes that the leader assigned: [`assignment`] if the protocol type is `consumer`.
-    pub assignment: Vec<u8>,
+    pub(crate) assignment: Vec<u8>,
 }
 
 impl Member {
@@ -170,8 +233,7 @@ impl Member {
 }
 
 /// Returns a subscription of the embedded consumer protocol, version 0 to 3, without owned partitions.
-#[must_use]
-pub fn subscription(version: i16, topics: &[&str]) -> Vec<u8> {
+pub(crate) fn subscription(version: i16, topics: &[&str]) -> Vec<u8> {
     let mut bytes = vec![];
     let payload = Subscription { version, topics: Array::of(topics), generation_id: -1, ..Subscription::default() };
     payload.write(&mut bytes);
@@ -179,8 +241,7 @@ pub fn subscription(version: i16, topics: &[&str]) -> Vec<u8> {
 }
 
 /// Returns an assignment of the embedded consumer protocol, version 0 to 3.
-#[must_use]
-pub fn assignment(version: i16, assigned: &[(&str, &[i32])]) -> Vec<u8> {
+pub(crate) fn assignment(version: i16, assigned: &[(&str, &[i32])]) -> Vec<u8> {
     let topics: Vec<_> = assigned
         .iter()
         .map(|&(topic, partitions)| TopicPartitions { topic, partitions: Array::of(partitions) })
