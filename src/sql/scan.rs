@@ -253,7 +253,7 @@ impl ExecutionPlan for LiveScanExec {
             let bounds = Bounds { cancel: cancel.clone(), budget: Some(memory) };
             let parts = pruned.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = cut_parts::read(cut, parts, &request.predicate, rows);
-            for batch in (table.scan)(units, &request, &bounds) {
+            for batch in (table.scan)(units, &request, bounds) {
                 match check(cancel).and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,

@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind, count};
 use crate::{
     status::{GIT_REVISION, VERSION, resident_bytes},
     store::{
@@ -30,21 +30,11 @@ impl Table for Server {
             .text("version", "Version of the program", |_| VERSION)
             .text("git_revision", "Git revision of the program", |_| GIT_REVISION)
             .time("started_at", "Time when the server was started (UTC)", |cut| Some(cut.started_at))
-            .int64("uptime_seconds", "Time since the start (s)", |cut| {
-                cut.taken_at.saturating_sub(cut.started_at) / 1000
-            })
-            .optional_int64("resident_bytes", "Resident memory of the process (bytes); NULL if unknown", |_| {
-                resident_bytes().map(super::saturating_i64)
-            })
-            .int64("held_bytes", "Retained bytes: old versions that only readers still use", |cut| {
-                super::saturating_i64(cut.retained_bytes)
-            })
-            .int64("sql_threads", "Threads for statements, calls and scrapes, idle ones included", |cut| {
-                super::saturating_i64(cut.work.threads)
-            })
-            .int64("silent_sql_threads", "Cancelled statements and calls that are still running, at most 4", |cut| {
-                super::saturating_i64(cut.work.abandoned.len())
-            })
+            .int64("uptime_seconds", "Time since the start (s)", |cut| cut.taken_at.saturating_sub(cut.started_at) / 1000)
+            .optional_int64("resident_bytes", "Resident memory of the process (bytes); NULL if unknown", |_| resident_bytes().map(count))
+            .int64("held_bytes", "Retained bytes: old versions that only readers still use", |cut| count(cut.retained_bytes))
+            .int64("sql_threads", "Threads for statements, calls and scrapes, idle ones included", |cut| count(cut.work.threads))
+            .int64("silent_sql_threads", "Cancelled statements and calls that are still running, at most 4", |cut| count(cut.work.abandoned.len()))
             .optional_string(
                 "abandoned_work",
                 "Cancelled statements and calls that are still running, one per line, with the time since then; NULL if none",
@@ -53,7 +43,7 @@ impl Table for Server {
             .optional_int64(
                 "history_unreadable_files",
                 "Files of the history store that cannot be read; they are not deleted; NULL without a store",
-                |cut| history(cut).map(|status| super::saturating_i64(status.unreadable)),
+                |cut| history(cut).map(|status| count(status.unreadable)),
             )
             .optional_string(
                 "history_unreadable",
@@ -64,9 +54,7 @@ impl Table for Server {
                     (!lines.is_empty()).then(|| lines.join("\n"))
                 },
             )
-            .time("config_loaded_at", "Time when the active configuration was read (UTC)", |cut| {
-                Some(cut.config.loaded_at)
-            })
+            .time("config_loaded_at", "Time when the active configuration was read (UTC)", |cut| Some(cut.config.loaded_at))
             .optional_string(
                 "config_error",
                 "Error in the current configuration file; the previous configuration stays active; NULL if none",
