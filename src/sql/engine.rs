@@ -17,7 +17,10 @@ use tracing::{Instrument as _, Span};
 use super::{
     catalog,
     error::SqlError,
-    limits::{StatementContext, account::plan_cancellable, memory::QueryPool},
+    limits::{
+        StatementContext,
+        memory::{QueryPool, plan_cancellable},
+    },
     output, plan,
     session::Sessions,
     tables::TableDescription,

@@ -28,7 +28,7 @@ use datafusion::{
 use super::{
     cut_parts::{self, CutPart},
     error::SqlError,
-    limits::{StatementContext, StatementMemory, check},
+    limits::{StatementContext, check, memory::StatementMemory},
     predicate::ScanPredicate,
     table::{AnyTable, BATCH_ROWS, ScanRequest, UnitKind},
 };

@@ -26,8 +26,11 @@ pub(super) use columns::{Columns, Layout};
 /// Field metadata key of a column's comment.
 pub const COMMENT: &str = "comment";
 
-/// Maximum rows of a batch.
+/// Maximum rows of a batch that a scan returns.
 pub(super) const BATCH_ROWS: usize = 8192;
+
+/// Maximum rows of a batch that an operator builds. A join copies one row of either side for each, whatever its size.
+pub(super) const OPERATOR_ROWS: usize = 2048;
 
 /// A unit of a table's data, which is read at a time: a cluster, a group, or some offsets of a group.
 #[derive(Clone, Debug)]

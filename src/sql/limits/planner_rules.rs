@@ -19,7 +19,7 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{super::arithmetic::CheckedArithmetic, account::check_current, functions};
+use super::{super::arithmetic::CheckedArithmetic, functions, memory::check_current};
 
 type LogicalRule = dyn OptimizerRule + Send + Sync;
 type AnalysisRule = dyn AnalyzerRule + Send + Sync;

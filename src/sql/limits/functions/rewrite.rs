@@ -18,7 +18,7 @@ use datafusion::{
 };
 
 use super::{
-    super::{super::builtin::BuiltinFunction, account::check_current, width},
+    super::{super::builtin::BuiltinFunction, memory::check_current, width},
     OperatorAccount, bounded, cost_model, is_bounded, size,
 };
 
