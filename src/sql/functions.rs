@@ -25,7 +25,7 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::{builtin::BuiltinFunction, checked_sums::CheckedAggregate, limits};
+use super::{builtin::BuiltinFunction, limits};
 
 /// Names of functions.
 pub type FunctionNames = &'static [&'static str];
@@ -88,10 +88,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
 /// Returns the aggregate functions.
 pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let functions = SessionStateDefaults::default_aggregate_functions().into_iter();
-    functions
-        .filter(|function| AGGREGATES.split(' ').any(|name| name == function.name()))
-        .map(CheckedAggregate::replace)
-        .collect()
+    functions.filter(|function| AGGREGATES.split(' ').any(|name| name == function.name())).collect()
 }
 
 /// Returns the planners of expressions without a function name, such as `||` and `[1, 2]`. Structs have no planner.
