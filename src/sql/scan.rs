@@ -185,10 +185,7 @@ impl LiveScanExec {
 
 impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = match self.table.unit {
-            UnitKind::Server | UnitKind::Cluster | UnitKind::Source => "clusters",
-            UnitKind::Group | UnitKind::Offset => "shards",
-        };
+        let units = if self.table.unit.is_group() { "shards" } else { "clusters" };
         let ScanRequest { predicate, limit, .. } = &*self.request;
         let parts: usize = self.pruned.partitions.iter().map(Vec::len).sum();
         write!(f, "LiveScanExec: table={}, {units}={parts}/{}", self.table.name, self.pruned.all_parts)?;

@@ -12,10 +12,7 @@ use datafusion::{
         Analyzer, AnalyzerRule, ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule,
         analyzer::function_rewrite::ApplyFunctionRewrites,
     },
-    physical_optimizer::{
-        PhysicalOptimizerRule,
-        optimizer::{PhysicalOptimizer, PhysicalOptimizerContext},
-    },
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::ExecutionPlan,
 };
 
@@ -83,15 +80,6 @@ impl PhysicalOptimizerRule for CancellableRule<PhysicalRule> {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         check_current()?;
         self.0.optimize(plan, config)
-    }
-
-    fn optimize_with_context(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        context: &dyn PhysicalOptimizerContext,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        check_current()?;
-        self.0.optimize_with_context(plan, context)
     }
 
     fn name(&self) -> &str {
