@@ -24,7 +24,7 @@ use datafusion::{
     optimizer::AnalyzerRule,
 };
 
-use super::{builtin::BuiltinFunction, error::SqlError};
+use super::{builtin::builtin, error::SqlError};
 
 /// Maximum digits of a decimal, so that a sum cannot overflow 76 digits.
 const MAX_DIGITS: u8 = 60;
@@ -67,9 +67,7 @@ fn check_sums(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         if wide.1.data_type() == kind {
             return Ok(column);
         }
-        let narrow =
-            BuiltinFunction::new("narrow", 2, |_, kinds| Ok(kinds.last().cloned().unwrap_or(DataType::Null)), narrow)
-                .function();
+        let narrow = builtin("narrow", 2, |_, kinds| Ok(kinds.last().cloned().unwrap_or(DataType::Null)), narrow);
         let narrow = narrow.call(vec![column, lit(ScalarValue::new_default(kind)?)]);
         Ok(narrow.alias_qualified(qualifier.cloned(), field.name()))
     });

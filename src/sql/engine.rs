@@ -77,6 +77,10 @@ struct Shared {
     memory: Arc<AtomicUsize>,
 }
 
+/// A started statement: the columns of its answer, its snapshot, its batches, its task, and the threads that encode its
+/// batches.
+type StartedStatement = (SchemaRef, Snapshot, Inbox<AnswerPart>, Task<Result<(), SqlError>>, Handle);
+
 impl Engine {
     /// Creates an engine, with an admission for its statements and for other work. The first engine of a store sets the
     /// limit on the bytes that readers retain.
@@ -92,12 +96,6 @@ impl Engine {
         let sessions = Sessions::new(&settings).map_err(std::io::Error::other)?;
         let shared = Shared { store, sessions, settings, memory: Arc::default() };
         Ok(Self { shared: Arc::new(shared), admission })
-    }
-
-    /// Returns the admission for statements and for other work that reads many rows.
-    #[must_use]
-    pub fn admission(&self) -> &Admission {
-        &self.admission
     }
 
     /// Plans a statement and starts it.
@@ -129,23 +127,6 @@ impl Engine {
         }
     }
 
-    /// Plans a statement within the limits of [`Engine::run`] without running it.
-    ///
-    /// # Errors
-    /// The statement was refused or cannot be planned.
-    pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
-        let statement_context = self.admit(&statement).await?;
-        let (shared, job) = (Arc::clone(&self.shared), statement_context.job.clone());
-        let mut task = spawn(job, async move {
-            let session = shared.sessions.session(&statement_context);
-            let logical = plan::logical_plan(&session, &statement.sql, &shared.settings)?;
-            let parameters = plan::parameters(&logical)?;
-            let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
-            Ok(Description { schema, parameters })
-        })?;
-        task_outcome(&mut task).await.unwrap_or(Err(SqlError::ShuttingDown))
-    }
-
     /// Waits until the statement may run, and pins its cut.
     async fn admit(&self, statement: &Statement) -> Result<Arc<StatementContext>, SqlError> {
         let Shared { store, settings, .. } = &*self.shared;
@@ -167,11 +148,34 @@ impl Engine {
         Ok(Arc::new(StatementContext { cut: Arc::clone(cut.shared()), job }))
     }
 
+    /// Plans a statement within the limits of [`Engine::run`] without running it.
+    ///
+    /// # Errors
+    /// The statement was refused or cannot be planned.
+    pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
+        let statement_context = self.admit(&statement).await?;
+        let (shared, job) = (Arc::clone(&self.shared), statement_context.job.clone());
+        let mut task = spawn(job, async move {
+            let session = shared.sessions.session(&statement_context);
+            let logical = plan::logical_plan(&session, &statement.sql, &shared.settings)?;
+            let parameters = plan::parameters(&logical)?;
+            let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
+            Ok(Description { schema, parameters })
+        })?;
+        task_outcome(&mut task).await.unwrap_or(Err(SqlError::ShuttingDown))
+    }
+
     /// Returns all tables and views by name, with their columns as an answer declares them.
     #[must_use]
     pub fn tables(&self) -> Vec<TableDescription> {
         let described = catalog::describe_all().into_iter();
         described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
+    }
+
+    /// Returns the admission for statements and for other work that reads many rows.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Returns the store that statements read.
@@ -180,39 +184,6 @@ impl Engine {
         &self.shared.store
     }
 }
-
-/// Returns the first bytes of a statement on one line, as its name in logs and the status.
-fn statement_name(sql: &str) -> String {
-    let mut name = String::with_capacity(NAME_BYTES);
-    for sign in sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars) {
-        if name.len() >= NAME_BYTES {
-            break;
-        }
-        name.push(sign);
-    }
-    name.trim_end().to_owned()
-}
-
-/// Starts planning or running a statement on the threads of its job. The job ends with its tasks, so no other part of
-/// it may be kept.
-fn spawn<T: Send + 'static>(
-    job: Job,
-    work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
-) -> Result<Task<Result<T, SqlError>>, SqlError> {
-    Ok(job.spawn(plan_cancellable(job.cancel().clone(), work))?)
-}
-
-/// Returns the outcome of a statement's task; `None` if it was returned before.
-///
-/// # Cancel safety
-/// Nothing is lost.
-async fn task_outcome<T>(task: &mut Task<Result<T, SqlError>>) -> Option<Result<T, SqlError>> {
-    Some(task.output().await?.unwrap_or_else(|refused| Err(refused.into())))
-}
-
-/// A started statement: the columns of its answer, its snapshot, its batches, its task, and the threads that encode its
-/// batches.
-type StartedStatement = (SchemaRef, Snapshot, Inbox<AnswerPart>, Task<Result<(), SqlError>>, Handle);
 
 /// The steps of an admitted statement.
 impl Shared {
@@ -267,6 +238,35 @@ impl Shared {
         let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
         Ok((stream.map_err(|error| SqlError::from_datafusion(&error))?, schema))
     }
+}
+
+/// Returns the first bytes of a statement on one line, as its name in logs and the status.
+fn statement_name(sql: &str) -> String {
+    let mut name = String::with_capacity(NAME_BYTES);
+    for sign in sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars) {
+        if name.len() >= NAME_BYTES {
+            break;
+        }
+        name.push(sign);
+    }
+    name.trim_end().to_owned()
+}
+
+/// Starts planning or running a statement on the threads of its job. The job ends with its tasks, so no other part of
+/// it may be kept.
+fn spawn<T: Send + 'static>(
+    job: Job,
+    work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
+) -> Result<Task<Result<T, SqlError>>, SqlError> {
+    Ok(job.spawn(plan_cancellable(job.cancel().clone(), work))?)
+}
+
+/// Returns the outcome of a statement's task; `None` if it was returned before.
+///
+/// # Cancel safety
+/// Nothing is lost.
+async fn task_outcome<T>(task: &mut Task<Result<T, SqlError>>) -> Option<Result<T, SqlError>> {
+    Some(task.output().await?.unwrap_or_else(|refused| Err(refused.into())))
 }
 
 /// Fails if an answer has more than `max` of something.

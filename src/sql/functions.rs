@@ -25,7 +25,7 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::{builtin::BuiltinFunction, limits};
+use super::{builtin::builtin, limits};
 
 /// Numeric functions.
 pub const NUMBERS: &str = "\
@@ -98,7 +98,7 @@ impl ExprPlanner for OperatorPlanner {
         if expr.left.get_type(schema)?.is_nested() || expr.right.get_type(schema)?.is_nested() {
             return Err(DataFusionError::Plan("the operator || concatenates text, not lists".to_owned()));
         }
-        let concatenated = BuiltinFunction::new("||", 2, |_, _| Ok(DataType::Utf8), concatenated).function();
+        let concatenated = builtin("||", 2, |_, _| Ok(DataType::Utf8), concatenated);
         Ok(PlannerResult::Planned(concatenated.call(vec![expr.left, expr.right])))
     }
 

@@ -186,9 +186,12 @@ impl OperatorMemory {
                 state.width().saturating_mul(2 * OPERATOR_ROWS * self.partitions)
             }
             MemoryUse::Collected => {
-                state.bytes = state.bytes.saturating_add(slice_bytes(batch)?);
+                let batch_bytes = slice_bytes(batch)?;
+                state.bytes = state.bytes.saturating_add(batch_bytes);
                 state.record_width(input, width::widest(batch.columns()));
-                state.bytes.min(state.width().saturating_mul(BATCH_ROWS * self.partitions))
+                // Rows that do not fill a batch yet, and the batches that the input filled.
+                let most = state.width().saturating_mul(OPERATOR_ROWS).saturating_add(batch_bytes);
+                state.bytes.min(most.saturating_mul(self.partitions))
             }
             MemoryUse::Subqueries(uses) => {
                 if input == 0 || !state.record_width(input, width::widest(batch.columns())) {

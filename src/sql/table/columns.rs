@@ -96,7 +96,7 @@ impl<T: Table> Columns<T> {
         /// Adds a column of computed text that may be NULL.
         optional_string: Option<String> => DataType::Utf8, true, StringArray::from_iter;
         /// Adds a column of lists of text.
-        text_list: Option<&'r [Name]> => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), true, lists;
+        text_list: Option<&'r [Name]> => DataType::new_list(DataType::Utf8, true), true, lists;
         /// Adds a column of times; NULL if a time does not fit into 64 bits of nanoseconds.
         time: Option<Millis> => TIME, true, times;
         /// Adds a column of times in nanoseconds.

@@ -5,6 +5,8 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
+use tokio::task::block_in_place;
+
 use super::{
     super::{
         error::SqlError,
@@ -20,11 +22,6 @@ use crate::{
 };
 
 const AGE: &str = "lag_seconds";
-/// Keys that are read from the history store at a time. The thread is released once for all of them, and all are in
-/// memory.
-const KEYS_PER_READ: usize = 32;
-/// Maximum number of samples for which several keys are read at a time.
-const MAX_SAMPLES_PER_READ: usize = 1000;
 
 /// A sample of a key.
 pub(super) struct Row<'a> {
@@ -77,10 +74,13 @@ impl Table for History {
 
     fn scan<'a>(layout: Arc<Layout<Self>>, units: Units<'a>, request: &'a ScanRequest, bounds: Bounds) -> Batches<'a> {
         let times = request.predicate.times();
+        let mut units = units.peekable();
+        // All clusters share the history store.
+        let waits = units.peek().is_some_and(|unit| unit.cluster.cluster.history_store().is_some());
         let mut keys = units.flat_map(move |unit| keys(unit, request, &times, bounds.clone())).fuse();
         let mut left = request.limit.unwrap_or(usize::MAX);
         let mut sampled: Option<Sampled<'a>> = None;
-        Box::new(std::iter::from_fn(move || {
+        let mut next = move || {
             let (mut rows, room) = (vec![], left.min(BATCH_ROWS));
             while rows.len() < room {
                 let more = sampled.iter_mut().flat_map(Sampled::rows).take(room - rows.len());
@@ -100,7 +100,9 @@ impl Table for History {
             }
             left -= rows.len();
             (!rows.is_empty()).then(|| layout.batch(&rows, request))
-        }))
+        };
+        // Other tasks run on the thread while this waits for the history store.
+        Box::new(std::iter::from_fn(move || if waits { block_in_place(&mut next) } else { next() }))
     }
 }
 
@@ -157,30 +159,18 @@ fn keys<'a>(
         ages: of.needs(&[AGE]),
         bounds,
     };
-    // Other tasks run on the thread while this waits for the history store.
-    let waits = unit.cluster.cluster.history_store().is_some();
-    let mut joined = run_blocking(waits, || {
-        JoinedReader::new(unit.cluster, wanted, |id| of.groups.includes(id), |sample_refs| sample_refs)
-    });
+    let mut joined = JoinedReader::new(unit.cluster, wanted, |id| of.groups.includes(id), |sample_refs| sample_refs);
     let sample_refs: Arc<[SampleRef]> =
         joined.as_mut().map(|joined| std::mem::take(&mut joined.sample_refs)).unwrap_or_default().into();
-    let keys_per_read = if sample_refs.len() > MAX_SAMPLES_PER_READ { 1 } else { KEYS_PER_READ };
     let (cluster, source) = (&*unit.cluster.cluster.name, &*unit.cluster.source.id.name);
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
-    let (mut read_keys, mut failed) = (vec![].into_iter(), false);
+    let mut failed = false;
     let keys = std::iter::from_fn(move || {
-        read_keys.next().or_else(|| {
-            let mut next = || {
-                let next = match &mut joined {
-                    Ok(joined) => joined.next_key(has_key).transpose(),
-                    Err(error) => Some(Err(*error)),
-                };
-                next.filter(|next| !std::mem::replace(&mut failed, next.is_err()))
-            };
-            read_keys = run_blocking(waits, || std::iter::from_fn(&mut next).take(keys_per_read).collect::<Vec<_>>())
-                .into_iter();
-            read_keys.next()
-        })
+        let next = match &mut joined {
+            Ok(joined) => joined.next_key(has_key).transpose(),
+            Err(error) => Some(Err(*error)),
+        };
+        next.filter(|next| !std::mem::replace(&mut failed, next.is_err()))
     });
     keys.map(move |next| {
         let (group, key) = next?;
@@ -194,11 +184,6 @@ fn keys<'a>(
             shown: 0,
         })
     })
-}
-
-/// Runs code that may block on the history store.
-fn run_blocking<T>(waits: bool, work: impl FnOnce() -> T) -> T {
-    if waits { tokio::task::block_in_place(work) } else { work() }
 }
 
 #[cfg(test)]

@@ -30,11 +30,21 @@ impl Table for Server {
             .text("version", "Version of the program", |_| VERSION)
             .text("git_revision", "Git revision of the program", |_| GIT_REVISION)
             .time("started_at", "Time when the server was started (UTC)", |cut| Some(cut.started_at))
-            .int64("uptime_seconds", "Time since the start (s)", |cut| cut.taken_at.saturating_sub(cut.started_at) / 1000)
-            .optional_int64("resident_bytes", "Resident memory of the process (bytes); NULL if unknown", |_| resident_bytes().map(count))
-            .int64("held_bytes", "Retained bytes: old versions that only readers still use", |cut| count(cut.retained_bytes))
-            .int64("sql_threads", "Threads for statements, calls and scrapes, idle ones included", |cut| count(cut.work.threads))
-            .int64("silent_sql_threads", "Cancelled statements and calls that are still running, at most 4", |cut| count(cut.work.abandoned.len()))
+            .int64("uptime_seconds", "Time since the start (s)", |cut| {
+                cut.taken_at.saturating_sub(cut.started_at) / 1000
+            })
+            .optional_int64("resident_bytes", "Resident memory of the process (bytes); NULL if unknown", |_| {
+                resident_bytes().map(count)
+            })
+            .int64("held_bytes", "Retained bytes: old versions that only readers still use", |cut| {
+                count(cut.retained_bytes)
+            })
+            .int64("sql_threads", "Threads for statements, calls and scrapes, idle ones included", |cut| {
+                count(cut.work.threads)
+            })
+            .int64("silent_sql_threads", "Cancelled statements and calls that are still running, at most 4", |cut| {
+                count(cut.work.abandoned.len())
+            })
             .optional_string(
                 "abandoned_work",
                 "Cancelled statements and calls that are still running, one per line, with the time since then; NULL if none",
@@ -54,7 +64,9 @@ impl Table for Server {
                     (!lines.is_empty()).then(|| lines.join("\n"))
                 },
             )
-            .time("config_loaded_at", "Time when the active configuration was read (UTC)", |cut| Some(cut.config.loaded_at))
+            .time("config_loaded_at", "Time when the active configuration was read (UTC)", |cut| {
+                Some(cut.config.loaded_at)
+            })
             .optional_string(
                 "config_error",
                 "Error in the current configuration file; the previous configuration stays active; NULL if none",
