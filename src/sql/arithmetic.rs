@@ -23,7 +23,7 @@ use datafusion::{
     logical_expr_common::type_coercion::binary::BinaryTypeCoercer,
 };
 
-use super::{builtin::BuiltinFunction, error::SqlError};
+use super::{builtin::builtin, error::SqlError};
 
 /// A rewrite rule that replaces DataFusion's operators with checked ones.
 #[derive(Debug)]
@@ -67,8 +67,7 @@ const WRAPPING: [(&str, Operator); 5] = [
 
 /// Returns a call of the checked operator.
 fn checked(name: &'static str, operands: Vec<Expr>) -> Transformed<Expr> {
-    let function = BuiltinFunction { is_operator: true, ..BuiltinFunction::new(name, operands.len(), result, compute) };
-    Transformed::yes(function.function().call(operands))
+    Transformed::yes(builtin(name, operands.len(), result, compute).call(operands))
 }
 
 /// Returns the result type of a checked operator.

@@ -13,34 +13,23 @@ use datafusion::{
     },
 };
 
-/// A function of operands of any type. Its result is NULL if an operand is NULL.
-#[derive(Debug)]
-pub(super) struct BuiltinFunction {
-    pub(super) name: &'static str,
-    pub(super) signature: Signature,
-    /// Whether it is an operator: it is written between its two operands, or before its only one.
-    pub(super) is_operator: bool,
-    /// Returns the result type for the name and the types of the operands.
-    pub(super) result: fn(&'static str, &[DataType]) -> Result<DataType>,
-    /// Evaluates the function.
-    pub(super) compute: fn(&'static str, &[ColumnarValue]) -> Result<ColumnarValue>,
+/// Returns the result type for the name of a function and the types of its operands.
+type ResultType = fn(&'static str, &[DataType]) -> Result<DataType>;
+/// Evaluates a function.
+type Compute = fn(&'static str, &[ColumnarValue]) -> Result<ColumnarValue>;
+
+/// Returns a function of operands of any type. Its result is NULL if an operand is NULL.
+pub(super) fn builtin(name: &'static str, operands: usize, result: ResultType, compute: Compute) -> Arc<ScalarUDF> {
+    let signature = Signature::any(operands, Volatility::Immutable);
+    Arc::new(ScalarUDF::from(BuiltinFunction { name, signature, result, compute }))
 }
 
-impl BuiltinFunction {
-    /// Returns a function with the given number of operands.
-    pub(super) fn new(
-        name: &'static str,
-        operands: usize,
-        result: fn(&'static str, &[DataType]) -> Result<DataType>,
-        compute: fn(&'static str, &[ColumnarValue]) -> Result<ColumnarValue>,
-    ) -> Self {
-        Self { name, signature: Signature::any(operands, Volatility::Immutable), is_operator: false, result, compute }
-    }
-
-    /// Returns the function for DataFusion.
-    pub(super) fn function(self) -> Arc<ScalarUDF> {
-        Arc::new(ScalarUDF::from(self))
-    }
+#[derive(Debug)]
+struct BuiltinFunction {
+    name: &'static str,
+    signature: Signature,
+    result: ResultType,
+    compute: Compute,
 }
 
 impl PartialEq for BuiltinFunction {
@@ -62,11 +51,12 @@ impl ScalarUDFImpl for BuiltinFunction {
         self.name
     }
 
-    /// Returns the text of the call, which names the column of an answer.
+    /// Returns the text of the call, which names the column of an answer. An operator is written between its two
+    /// operands, or before its only one.
     fn schema_name(&self, operands: &[Expr]) -> Result<String> {
         let names: Vec<String> = operands.iter().map(|operand| operand.schema_name().to_string()).collect();
         Ok(match names.as_slice() {
-            names if !self.is_operator => format!("{}({})", self.name, names.join(",")),
+            names if self.name.starts_with(char::is_alphabetic) => format!("{}({})", self.name, names.join(",")),
             [operand] => format!("({} {operand})", self.name),
             names => names.join(&format!(" {} ", self.name)),
         })

@@ -14,7 +14,7 @@ use datafusion::{
 use super::{
     functions,
     scan::LiveTable,
-    table::AnyTable,
+    table::{AnyTable, OPERATOR_ROWS},
     tables::{self, TableDescription},
     views::{DEFINITIONS, View},
 };
@@ -67,6 +67,7 @@ pub(super) fn base_session(target_partitions: usize) -> SessionStateBuilder {
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_information_schema(true)
+        .with_batch_size(OPERATOR_ROWS)
         .with_target_partitions(target_partitions.max(1));
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use datafusion::sql::{
     parser::Statement as Parsed,
-    sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, VisitMut as _, VisitorMut},
+    sqlparser::ast::{Expr, Ident, Select, SelectItem, VisitMut as _, VisitorMut},
 };
 
 /// Maximum characters of a name.
@@ -19,28 +19,15 @@ pub(super) fn name_columns(parsed: &mut Parsed) {
     }
 }
 
-/// The visitor that names the columns of every query.
+/// The visitor that names the columns of every SELECT.
 struct NameColumns;
 
 impl VisitorMut for NameColumns {
     type Break = ();
 
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        name_set(&mut query.body);
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_projection(&mut select.projection);
         ControlFlow::Continue(())
-    }
-}
-
-/// Names the columns of the SELECTs of one query.
-fn name_set(set: &mut SetExpr) {
-    match set {
-        SetExpr::Select(select) => name_projection(&mut select.projection),
-        SetExpr::SetOperation { left, right, .. } => {
-            name_set(left);
-            name_set(right);
-        }
-        // The visitor reaches nested queries itself.
-        _ => {}
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::{common::ScalarValue, execution::SendableRecordBatchStream, physical_plan::execute_stream};
 use futures::StreamExt as _;
 use tokio::{runtime::Handle, sync::oneshot};
@@ -17,21 +17,28 @@ use tracing::{Instrument as _, Span};
 use super::{
     catalog,
     error::SqlError,
-    limits::{StatementContext, account::plan_cancellable, memory::QueryPool},
+    limits::{
+        StatementContext,
+        memory::{QueryPool, plan_cancellable},
+    },
     output, plan,
     session::Sessions,
     tables::TableDescription,
 };
 use crate::{
     config, freshness,
-    store::{Store, cut::Cut, pins::Pin},
-    work::{Admission, CancelHandle, Inbox, KindLimits, Outbox, StallTimeout, Task, WorkKind, outbox},
+    store::{
+        Store,
+        cut::{Cut, Snapshot},
+        pins::Pin,
+    },
+    work::{Admission, CancelHandle, Inbox, Job, KindLimits, Outbox, StallTimeout, Task, WorkKind, outbox},
 };
 
 mod answer;
 
 pub use answer::{Answer, Description, Stats};
-use answer::{AnswerSize, SharedStats, StatementLog};
+use answer::{AnswerPart, StatementLog};
 
 /// Maximum bytes of the name of a statement in logs and the status.
 const NAME_BYTES: usize = 80;
@@ -70,6 +77,10 @@ struct Shared {
     memory: Arc<AtomicUsize>,
 }
 
+/// A started statement: the columns of its answer, its snapshot, its batches, its task, and the threads that encode its
+/// batches.
+type StartedStatement = (SchemaRef, Snapshot, Inbox<AnswerPart>, Task<Result<(), SqlError>>, Handle);
+
 impl Engine {
     /// Creates an engine, with an admission for its statements and for other work. The first engine of a store sets the
     /// limit on the bytes that readers retain.
@@ -87,12 +98,6 @@ impl Engine {
         Ok(Self { shared: Arc::new(shared), admission })
     }
 
-    /// Returns the admission for statements and for other work that reads many rows.
-    #[must_use]
-    pub fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
     /// Plans a statement and starts it.
     ///
     /// # Errors
@@ -101,37 +106,25 @@ impl Engine {
         let mut log = StatementLog::new(&statement_name(&statement.sql));
         let span = log.span.clone();
         let started = self.start(statement).instrument(span).await;
-        let (PlannedAnswer { schema, stats }, batches, task, threads) = started.map_err(|error| log.fail(error))?;
-        Ok(Answer { schema, batches, stats, log, task, threads })
+        let (schema, snapshot, batches, task, threads) = started.map_err(|error| log.fail(error))?;
+        Ok(Answer { schema, snapshot, truncated: false, batches, log, task, threads })
     }
 
     /// Admits and plans a statement, and starts it on the threads of its job.
     async fn start(&self, statement: Statement) -> Result<StartedStatement, SqlError> {
         let statement_context = self.admit(&statement).await?;
+        let snapshot = statement_context.cut.snapshot();
         let unread = &self.shared.store.work().unread.bytes;
         let (outbox, batches) = outbox(self.shared.settings.max_unread_bytes, unread);
         let threads = self.admission.threads()?;
-        let (planned, plan) = oneshot::channel();
-        let answer = |shared: Arc<Shared>, statement_context| async move {
-            shared.answer(statement, &statement_context, planned, outbox).await
-        };
-        let mut task = self.spawn(statement_context, answer)?;
-        match task.cancel().run_until_ended(plan).await? {
-            Ok(planned) => Ok((planned, batches, task, threads)),
+        let (planned, schema) = oneshot::channel();
+        let (shared, job) = (Arc::clone(&self.shared), statement_context.job.clone());
+        let mut task = spawn(job, async move { shared.answer(statement, &statement_context, planned, outbox).await })?;
+        match task.cancel().run_until_ended(schema).await? {
+            Ok(schema) => Ok((schema, snapshot, batches, task, threads)),
             // The statement failed before it was planned.
             Err(_) => Err(task_outcome(&mut task).await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
-    }
-
-    /// Plans a statement within the limits of [`Engine::run`] without running it.
-    ///
-    /// # Errors
-    /// The statement was refused or cannot be planned.
-    pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
-        let statement_context = self.admit(&statement).await?;
-        let describe =
-            |shared: Arc<Shared>, statement_context| async move { shared.describe(statement, &statement_context) };
-        task_outcome(&mut self.spawn(statement_context, describe)?).await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
     /// Waits until the statement may run, and pins its cut.
@@ -155,19 +148,21 @@ impl Engine {
         Ok(Arc::new(StatementContext { cut: Arc::clone(cut.shared()), job }))
     }
 
-    /// Starts planning or running a statement on the threads of its job.
-    fn spawn<T, F>(
-        &self,
-        statement_context: Arc<StatementContext>,
-        work: impl FnOnce(Arc<Shared>, Arc<StatementContext>) -> F,
-    ) -> Result<Task<Result<T, SqlError>>, SqlError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, SqlError>> + Send + 'static,
-    {
-        let job = statement_context.job.clone();
-        let work = plan_cancellable(job.cancel().clone(), work(Arc::clone(&self.shared), statement_context));
-        Ok(job.spawn(work)?)
+    /// Plans a statement within the limits of [`Engine::run`] without running it.
+    ///
+    /// # Errors
+    /// The statement was refused or cannot be planned.
+    pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
+        let statement_context = self.admit(&statement).await?;
+        let (shared, job) = (Arc::clone(&self.shared), statement_context.job.clone());
+        let mut task = spawn(job, async move {
+            let session = shared.sessions.session(&statement_context);
+            let logical = plan::logical_plan(&session, &statement.sql, &shared.settings)?;
+            let parameters = plan::parameters(&logical)?;
+            let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
+            Ok(Description { schema, parameters })
+        })?;
+        task_outcome(&mut task).await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
     /// Returns all tables and views by name, with their columns as an answer declares them.
@@ -177,41 +172,18 @@ impl Engine {
         described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
     }
 
+    /// Returns the admission for statements and for other work that reads many rows.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
     /// Returns the store that statements read.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.shared.store
     }
 }
-
-/// Returns the first bytes of a statement on one line, as its name in logs and the status.
-fn statement_name(sql: &str) -> String {
-    let mut name = String::with_capacity(NAME_BYTES);
-    for sign in sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars) {
-        if name.len() >= NAME_BYTES {
-            break;
-        }
-        name.push(sign);
-    }
-    name.trim_end().to_owned()
-}
-
-/// Returns the outcome of a statement's task; `None` if it was returned before.
-///
-/// # Cancel safety
-/// Nothing is lost.
-async fn task_outcome<T>(task: &mut Task<Result<T, SqlError>>) -> Option<Result<T, SqlError>> {
-    Some(task.output().await?.unwrap_or_else(|refused| Err(refused.into())))
-}
-
-/// The part of an answer that is known before its first row.
-struct PlannedAnswer {
-    schema: SchemaRef,
-    stats: SharedStats,
-}
-
-/// A started statement: its plan, its batches, its task, and the threads that encode its batches.
-type StartedStatement = (PlannedAnswer, Inbox<RecordBatch>, Task<Result<(), SqlError>>, Handle);
 
 /// The steps of an admitted statement.
 impl Shared {
@@ -221,29 +193,30 @@ impl Shared {
         &self,
         statement: Statement,
         statement_context: &Arc<StatementContext>,
-        planned: oneshot::Sender<PlannedAnswer>,
-        outbox: Outbox<RecordBatch>,
+        planned: oneshot::Sender<SchemaRef>,
+        outbox: Outbox<AnswerPart>,
     ) -> Result<(), SqlError> {
         let max_rows = statement.max_rows;
         let (mut stream, schema) = self.start(statement, statement_context)?;
         tracing::debug!("statement planned");
-        let stats =
-            Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: statement_context.cut.snapshot() };
-        let stats = Arc::new(parking_lot::Mutex::new(stats));
         // If the client has disconnected, its cancel handle ends the statement.
-        let _ = planned.send(PlannedAnswer { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
+        let _ = planned.send(Arc::clone(&schema));
         let stall_timeout = StallTimeout { after: self.settings.stall_timeout, setting: "sql.stall_timeout" };
-        let mut size = AnswerSize::new(max_rows, &self.settings);
+        let (mut rows, mut bytes) = (0, 0);
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| SqlError::from_datafusion(&error))?;
-            let (batch, last) = size.add(output::to_wire(&batch, &schema)?)?;
-            {
-                let mut stats = stats.lock();
-                (stats.rows, stats.truncated) = (size.rows, last);
+            let mut batch = output::to_wire(&batch, &schema)?;
+            let room = max_rows.map_or(usize::MAX, |max| max - rows);
+            let is_cut = batch.num_rows() > room;
+            if is_cut {
+                batch = batch.slice(0, room);
             }
-            let bytes = batch.get_array_memory_size();
-            statement_context.job.send(&outbox, batch, bytes, stall_timeout).await?;
-            if last {
+            let size = batch.get_array_memory_size();
+            (rows, bytes) = (rows + batch.num_rows(), bytes + size);
+            check_answer(rows, self.settings.max_rows, "rows", "sql.max_rows")?;
+            check_answer(bytes, self.settings.max_bytes, "bytes", "sql.max_bytes")?;
+            statement_context.job.send(&outbox, AnswerPart { batch, is_cut }, size, stall_timeout).await?;
+            if is_cut {
                 break;
             }
         }
@@ -263,22 +236,45 @@ impl Shared {
         let physical = plan::physical_plan(&session, &bound)?;
         let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), statement_context.job.cancel().clone());
         let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
-        let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
-        Ok((stream, schema))
+        Ok((stream.map_err(|error| SqlError::from_datafusion(&error))?, schema))
     }
+}
 
-    /// Plans the statement, and returns its columns and parameters.
-    fn describe(
-        &self,
-        statement: Statement,
-        statement_context: &Arc<StatementContext>,
-    ) -> Result<Description, SqlError> {
-        let session = self.sessions.session(statement_context);
-        let logical = plan::logical_plan(&session, &statement.sql, &self.settings)?;
-        let parameters = plan::parameters(&logical)?;
-        let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
-        Ok(Description { schema, parameters })
+/// Returns the first bytes of a statement on one line, as its name in logs and the status.
+fn statement_name(sql: &str) -> String {
+    let mut name = String::with_capacity(NAME_BYTES);
+    for sign in sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars) {
+        if name.len() >= NAME_BYTES {
+            break;
+        }
+        name.push(sign);
     }
+    name.trim_end().to_owned()
+}
+
+/// Starts planning or running a statement on the threads of its job. The job ends with its tasks, so no other part of
+/// it may be kept.
+fn spawn<T: Send + 'static>(
+    job: Job,
+    work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
+) -> Result<Task<Result<T, SqlError>>, SqlError> {
+    Ok(job.spawn(plan_cancellable(job.cancel().clone(), work))?)
+}
+
+/// Returns the outcome of a statement's task; `None` if it was returned before.
+///
+/// # Cancel safety
+/// Nothing is lost.
+async fn task_outcome<T>(task: &mut Task<Result<T, SqlError>>) -> Option<Result<T, SqlError>> {
+    Some(task.output().await?.unwrap_or_else(|refused| Err(refused.into())))
+}
+
+/// Fails if an answer has more than `max` of something.
+fn check_answer(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
+    if number <= max {
+        return Ok(());
+    }
+    Err(SqlError::Limit { what: format!("the answer has more than {max} {what}"), setting })
 }
 
 #[cfg(test)]

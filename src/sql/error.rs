@@ -145,16 +145,8 @@ impl SqlError {
                 whole(error.to_string())
             }
             error @ DataFusionError::Internal(_) => bug(error),
-            error @ (DataFusionError::IoError(_)
-            | DataFusionError::ObjectStore(_)
-            | DataFusionError::External(_)
-            | DataFusionError::Substrait(_)
-            | DataFusionError::Ffi(_)
-            // These are never the root of an error.
-            | DataFusionError::Context(..)
-            | DataFusionError::Diagnostic(..)
-            | DataFusionError::Collection(_)
-            | DataFusionError::Shared(_)) => Self::Internal(error.to_string()),
+            // Statements use none of the other parts of DataFusion.
+            error => Self::Internal(error.to_string()),
         }
     }
 
@@ -260,19 +252,7 @@ fn arrow_text(error: &ArrowError) -> Option<String> {
         | ArrowError::ArithmeticOverflow(text) => Some(text.clone()),
         ArrowError::NotYetImplemented(text) => Some(format!("not supported: {text}")),
         ArrowError::DivideByZero => Some("division by zero".to_owned()),
-        ArrowError::ExternalError(_)
-        | ArrowError::MemoryError(_)
-        | ArrowError::OffsetOverflowError(_)
-        | ArrowError::SchemaError(_)
-        | ArrowError::CsvError(_)
-        | ArrowError::JsonError(_)
-        | ArrowError::AvroError(_)
-        | ArrowError::IoError(..)
-        | ArrowError::IpcError(_)
-        | ArrowError::ParquetError(_)
-        | ArrowError::CDataInterface(_)
-        | ArrowError::DictionaryKeyOverflowError
-        | ArrowError::RunEndIndexOverflowError => None,
+        _ => None,
     }
 }
 

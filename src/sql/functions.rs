@@ -25,39 +25,18 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::{builtin::BuiltinFunction, checked_sums::CheckedAggregate, limits};
-
-/// Names of functions.
-pub type FunctionNames = &'static [&'static str];
+use super::{builtin::builtin, limits};
 
 /// Numeric functions.
-pub const NUMBERS: FunctionNames = &[
-    "abs", "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "degrees", "exp", "floor", "gcd", "isnan", "iszero",
-    "lcm", "ln", "log", "log10", "log2", "nanvl", "pi", "power", "radians", "random", "round", "signum", "sin", "sqrt",
-    "tan", "trunc", "greatest", "least",
-];
+pub const NUMBERS: &str = "\
+    abs acos asin atan atan2 cbrt ceil cos degrees exp floor gcd isnan iszero lcm ln log log10 log2 nanvl pi power \
+    radians random round signum sin sqrt tan trunc greatest least";
 /// Time functions.
-pub const TIMES: FunctionNames = &[
-    "current_date",
-    "current_time",
-    "date_bin",
-    "date_part",
-    "date_trunc",
-    "from_unixtime",
-    "make_date",
-    "now",
-    "to_date",
-    "to_local_time",
-    "to_timestamp",
-    "to_timestamp_micros",
-    "to_timestamp_millis",
-    "to_timestamp_nanos",
-    "to_timestamp_seconds",
-    "to_unixtime",
-];
+pub const TIMES: &str = "\
+    current_date current_time date_bin date_part date_trunc from_unixtime make_date now to_date to_local_time \
+    to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_nanos to_timestamp_seconds to_unixtime";
 /// Functions of values of any type.
-pub const OTHERS: FunctionNames =
-    &["arrow_typeof", "coalesce", "get_field", "nullif", "nvl", "nvl2", "uuid", "version"];
+pub const OTHERS: &str = "arrow_typeof coalesce get_field nullif nvl nvl2 uuid version";
 
 /// Aggregate functions. Those that collect values reserve memory from the statement's limit.
 const AGGREGATES: &str = "\
@@ -65,22 +44,25 @@ const AGGREGATES: &str = "\
     corr count covar_pop covar_samp first_value grouping last_value max median min nth_value percentile_cont regr_slope \
     regr_intercept regr_r2 regr_count stddev stddev_pop string_agg sum var var_pop";
 
-/// Functions that are written as operators.
-const OPERATORS: FunctionNames = &["||", "like", "ilike"];
-
 /// Returns the names of the text functions.
 #[must_use]
 pub fn text() -> Vec<&'static str> {
-    let is_of_lists = |name: &str| {
-        name.contains("array") || matches!(name, "cardinality" | "empty" | "flatten") || OPERATORS.contains(&name)
+    let is_other = |name: &str| {
+        name.contains("array") || matches!(name, "cardinality" | "empty" | "flatten" | "||" | "like" | "ilike")
     };
-    limits::functions::names().filter(|name| !is_of_lists(name)).collect()
+    limits::functions::names().filter(|name| !is_other(name)).collect()
+}
+
+/// Returns the names in a list.
+#[must_use]
+pub fn names(list: &'static str) -> Vec<&'static str> {
+    list.split(' ').collect()
 }
 
 /// Returns the scalar functions. A rule of the analyzer bounds them, and also the functions behind operators.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let known: Vec<&str> =
-        [NUMBERS, TIMES, OTHERS].into_iter().flatten().copied().chain(limits::functions::names()).collect();
+        [NUMBERS, TIMES, OTHERS].into_iter().flat_map(names).chain(limits::functions::names()).collect();
     let functions = SessionStateDefaults::default_scalar_functions().into_iter();
     functions.filter(|function| known.contains(&function.name())).collect()
 }
@@ -88,10 +70,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
 /// Returns the aggregate functions.
 pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let functions = SessionStateDefaults::default_aggregate_functions().into_iter();
-    functions
-        .filter(|function| AGGREGATES.split(' ').any(|name| name == function.name()))
-        .map(CheckedAggregate::replace)
-        .collect()
+    functions.filter(|function| names(AGGREGATES).contains(&function.name())).collect()
 }
 
 /// Returns the planners of expressions without a function name, such as `||` and `[1, 2]`. Structs have no planner.
@@ -119,7 +98,7 @@ impl ExprPlanner for OperatorPlanner {
         if expr.left.get_type(schema)?.is_nested() || expr.right.get_type(schema)?.is_nested() {
             return Err(DataFusionError::Plan("the operator || concatenates text, not lists".to_owned()));
         }
-        let concatenated = BuiltinFunction::new("||", 2, |_, _| Ok(DataType::Utf8), concatenated).function();
+        let concatenated = builtin("||", 2, |_, _| Ok(DataType::Utf8), concatenated);
         Ok(PlannerResult::Planned(concatenated.call(vec![expr.left, expr.right])))
     }
 

@@ -7,11 +7,10 @@ pub(super) mod statement_context;
 pub(super) mod statement;
 pub(super) mod tokens;
 
-pub(super) mod account;
 mod guard_exec;
 mod operator_memory;
 mod operators;
 mod width;
 
 pub(super) use operators::GuardRule;
-pub(super) use statement_context::{StatementContext, StatementMemory, check};
+pub(super) use statement_context::{StatementContext, check};

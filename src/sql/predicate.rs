@@ -147,7 +147,7 @@ impl ScanPredicate {
                 names.restrict(literals);
             }
         } else if column == "partition"
-            && let Some(literals) = literals.iter().map(number).collect()
+            && let Some(literals) = literals.iter().map(|literal| i32::try_from(literal.clone()).ok()).collect()
         {
             restrict(&mut self.partitions, literals);
         }
@@ -217,17 +217,7 @@ fn restrict<T: Ord>(known: &mut Option<BTreeSet<T>>, mut values: BTreeSet<T>) {
 }
 
 fn text(value: &ScalarValue) -> Option<String> {
-    match value.try_as_str() {
-        Some(Some(text)) => Some(text.to_owned()),
-        _ => None,
-    }
-}
-
-fn number(value: &ScalarValue) -> Option<i32> {
-    match value {
-        ScalarValue::Int32(number) => *number,
-        _ => None,
-    }
+    value.try_as_str().flatten().map(str::to_owned)
 }
 
 fn column(expression: &Arc<dyn PhysicalExpr>) -> Option<&str> {

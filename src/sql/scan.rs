@@ -28,7 +28,7 @@ use datafusion::{
 use super::{
     cut_parts::{self, CutPart},
     error::SqlError,
-    limits::{StatementContext, StatementMemory, check},
+    limits::{StatementContext, check, memory::StatementMemory},
     predicate::ScanPredicate,
     table::{AnyTable, BATCH_ROWS, ScanRequest, UnitKind},
 };
@@ -185,10 +185,7 @@ impl LiveScanExec {
 
 impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = match self.table.unit {
-            UnitKind::Server | UnitKind::Cluster | UnitKind::Source => "clusters",
-            UnitKind::Group | UnitKind::Offset => "shards",
-        };
+        let units = if self.table.unit.is_group() { "shards" } else { "clusters" };
         let ScanRequest { predicate, limit, .. } = &*self.request;
         let parts: usize = self.pruned.partitions.iter().map(Vec::len).sum();
         write!(f, "LiveScanExec: table={}, {units}={parts}/{}", self.table.name, self.pruned.all_parts)?;
@@ -253,7 +250,7 @@ impl ExecutionPlan for LiveScanExec {
             let bounds = Bounds { cancel: cancel.clone(), budget: Some(memory) };
             let parts = pruned.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = cut_parts::read(cut, parts, &request.predicate, rows);
-            for batch in (table.scan)(units, &request, &bounds) {
+            for batch in (table.scan)(units, &request, bounds) {
                 match check(cancel).and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,

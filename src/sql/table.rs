@@ -21,13 +21,16 @@ use crate::store::{
 
 mod columns;
 
-pub(super) use columns::{Columns, Layout, RowType};
+pub(super) use columns::{Columns, Layout};
 
 /// Field metadata key of a column's comment.
 pub const COMMENT: &str = "comment";
 
-/// Maximum rows of a batch.
+/// Maximum rows of a batch that a scan returns.
 pub(super) const BATCH_ROWS: usize = 8192;
+
+/// Maximum rows of a batch that an operator builds. A join copies one row of either side for each, whatever its size.
+pub(super) const OPERATOR_ROWS: usize = 2048;
 
 /// A unit of a table's data, which is read at a time: a cluster, a group, or some offsets of a group.
 #[derive(Clone, Debug)]
@@ -88,6 +91,12 @@ pub(super) trait Table: Sized + Send + Sync + 'static {
     /// one loop; nested iterators took several times as long.
     fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow;
 
+    /// Returns the rows of units for a scan request, within the bounds of a statement. A table whose units have too
+    /// many rows to collect replaces this.
+    fn scan<'a>(layout: Arc<Layout<Self>>, units: Units<'a>, request: &'a ScanRequest, _: Bounds) -> Batches<'a> {
+        scan(layout, units, request)
+    }
+
     /// Returns the number of rows that [`Table::rows`] returns without a predicate, if counting is cheaper than
     /// reading.
     fn count(_unit: Unit<'_>) -> Option<usize> {
@@ -112,8 +121,8 @@ pub(super) type Units<'a> = Box<dyn Iterator<Item = Unit<'a>> + Send + 'a>;
 /// Batches, created on demand; some may be empty.
 pub(super) type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>;
 
-/// Returns the rows of units for a scan request, within the bounds of a statement.
-type Scan = dyn for<'a> Fn(Units<'a>, &'a ScanRequest, &Bounds) -> Batches<'a> + Send + Sync;
+/// [`Table::scan`] with its layout.
+type Scan = dyn for<'a> Fn(Units<'a>, &'a ScanRequest, Bounds) -> Batches<'a> + Send + Sync;
 
 /// A [`Table`] without its type parameters, for the catalog.
 pub(super) struct AnyTable {
@@ -125,13 +134,6 @@ pub(super) struct AnyTable {
     pub(super) schema: SchemaRef,
     pub(super) count: fn(Unit<'_>) -> Option<usize>,
     pub(super) scan: Box<Scan>,
-}
-
-/// Boxes a closure as a [`Scan`]; the compiler infers its lifetimes only here.
-pub(super) fn boxed_scan(
-    scan: impl for<'a> Fn(Units<'a>, &'a ScanRequest, &Bounds) -> Batches<'a> + Send + Sync + 'static,
-) -> Box<Scan> {
-    Box::new(scan)
 }
 
 impl fmt::Debug for AnyTable {
@@ -152,7 +154,7 @@ impl AnyTable {
             order: T::ORDER,
             schema: Arc::clone(&layout.schema),
             count: T::count,
-            scan: boxed_scan(move |units, request, _| scan::<T>(Arc::clone(&layout), units, request)),
+            scan: Box::new(move |units, request, bounds| T::scan(Arc::clone(&layout), units, request, bounds)),
         })
     }
 }

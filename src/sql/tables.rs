@@ -37,7 +37,7 @@ pub(super) fn all() -> Vec<Arc<AnyTable>> {
         AnyTable::of::<columns::ColumnsTable>(),
         AnyTable::of::<commits::Commits>(),
         AnyTable::of::<groups::Groups>(),
-        history::table(),
+        AnyTable::of::<history::History>(),
         AnyTable::of::<lag::LagTable>(),
         AnyTable::of::<members::Members>(),
         AnyTable::of::<offsets::Offsets>(),
@@ -104,34 +104,29 @@ fn matching_entries<'a>(
 }
 
 /// Returns a count or size, limited to the largest SQL integer.
-fn saturating_i64(number: impl TryInto<i64>) -> i64 {
+fn count(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-const CLUSTER: (&str, &str) = ("cluster", "Name of the cluster in the configuration");
 const SOURCE: (&str, &str) = ("source", "Source that stores the group's offsets; kafka is the cluster itself");
 const OBSERVED_AT: &str =
     "Time when a poll first saw this value (UTC); NULL when read from the log, which has committed_at";
-const GROUP_ID: (&str, &str) = ("group_id", "Group id");
 
 /// Returns the first columns of tables about groups.
 fn group_columns<T: Table>(
     group: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> GroupCut<'r> + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
     Columns::default()
-        .text(CLUSTER.0, CLUSTER.1, move |row| &group(row).source.cluster.name)
+        .text("cluster", "Name of the cluster in the configuration", move |row| &group(row).source.cluster.name)
         .text(SOURCE.0, SOURCE.1, move |row| &group(row).source.source.id.name)
-        .text(GROUP_ID.0, GROUP_ID.1, move |row| &group(row).group.id)
+        .text("group_id", "Group id", move |row| &group(row).group.id)
 }
 
 /// Returns the first columns of tables about committed offsets.
 fn offset_columns<T: Table>(
     offset: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> (GroupCut<'r>, Entry<'r>) + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
-    Columns::default()
-        .text(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.source.cluster.name)
-        .text(SOURCE.0, SOURCE.1, move |row| &offset(row).0.source.source.id.name)
-        .text(GROUP_ID.0, GROUP_ID.1, move |row| &offset(row).0.group.id)
+    group_columns(move |row| offset(row).0)
         .text("topic", "Topic name", move |row| offset(row).1.topic)
         .int32("partition", "Partition of the topic", move |row| offset(row).1.row.partition)
         .int64("committed_offset", "Offset of the next record that the group reads", move |row| {

@@ -3,10 +3,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::{
-    common::{Column, DataFusionError, Result, metadata::FieldMetadata, tree_node::TreeNodeRecursion},
-    config::Dialect,
+    common::{Column, DataFusionError, Result, TableReference, metadata::FieldMetadata, tree_node::TreeNodeRecursion},
     execution::SessionState,
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
 };
@@ -25,8 +24,8 @@ pub(super) struct ViewDefinition {
     pub(super) comment: &'static str,
     /// The statement. It reads tables, and views defined before this one.
     pub(super) sql: &'static str,
-    /// Its columns in order, with their comments.
-    pub(super) columns: &'static [(&'static str, &'static str)],
+    /// Comments by column. A column of a table or view keeps its comment if none is given here.
+    pub(super) comments: &'static [(&'static str, &'static str)],
 }
 
 /// A planned view.
@@ -41,17 +40,24 @@ pub(super) struct View {
 impl ViewDefinition {
     /// Plans the view's statement, and adds the comments to its columns.
     async fn plan(&self, state: &SessionState) -> Result<LogicalPlan> {
-        let plan = state.statement_to_plan(state.sql_to_statement(self.sql, &Dialect::Generic)?).await?;
-        let names = plan.schema().fields().iter().map(|field| field.name().as_str());
-        if !names.eq(self.columns.iter().map(|(name, _)| *name)) {
-            let text = format!("view \"{}\": its columns do not match their descriptions", self.name);
-            return Err(DataFusionError::Plan(text));
+        let plan = state.create_logical_plan(self.sql).await?;
+        let wrong =
+            |what: &str, column: &str| DataFusionError::Plan(format!("view \"{}\": {what} {column}", self.name));
+        let names = plan.schema().fields().iter().map(|field| field.name());
+        if let Some((name, _)) =
+            self.comments.iter().find(|(commented, _)| !names.clone().any(|name| name == commented))
+        {
+            return Err(wrong("a comment on the unknown column", name));
         }
-        let column = |(at, (name, comment)): (usize, &(&str, &str))| {
-            let metadata = FieldMetadata::from(BTreeMap::from([(COMMENT.to_owned(), (*comment).to_owned())]));
-            Expr::Column(Column::from(plan.schema().qualified_field(at))).alias_with_metadata(*name, Some(metadata))
+        let column = |(qualifier, field): (Option<&TableReference>, &FieldRef)| {
+            let name = field.name();
+            let own = self.comments.iter().find(|(commented, _)| commented == name).map(|(_, comment)| *comment);
+            let comment = own.or_else(|| field.metadata().get(COMMENT).map(String::as_str));
+            let comment = comment.ok_or_else(|| wrong("no comment on the column", name))?;
+            let metadata = FieldMetadata::from(BTreeMap::from([(COMMENT.to_owned(), comment.to_owned())]));
+            Ok(Expr::Column(Column::from((qualifier, field))).alias_with_metadata(name, Some(metadata)))
         };
-        let columns: Vec<Expr> = self.columns.iter().enumerate().map(column).collect();
+        let columns = plan.schema().iter().map(column).collect::<Result<Vec<_>>>()?;
         LogicalPlanBuilder::from(plan).project(columns)?.build()
     }
 }
@@ -60,7 +66,7 @@ impl View {
     /// Plans a view in a session that contains the tables and views that it reads.
     ///
     /// # Errors
-    /// The statement is wrong, or its columns do not match their descriptions.
+    /// The statement is wrong, or its comments do not match its columns.
     pub(super) fn new(definition: &'static ViewDefinition, state: &SessionState) -> Result<Self> {
         // Planning never waits, since all tables are in memory.
         let plan = definition.plan(state).now_or_never();

@@ -65,10 +65,10 @@ fn language(info: &mut SqlInfoDataBuilder) {
     info.append(I::SqlAllTablesAreSelectable, true);
     info.append(I::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedAtEnd as i64);
     info.append(I::SqlKeywords, KEYWORDS);
-    info.append(I::SqlNumericFunctions, functions::NUMBERS);
+    info.append(I::SqlNumericFunctions, functions::names(functions::NUMBERS).as_slice());
     info.append(I::SqlStringFunctions, functions::text().as_slice());
-    info.append(I::SqlSystemFunctions, functions::OTHERS);
-    info.append(I::SqlDatetimeFunctions, functions::TIMES);
+    info.append(I::SqlSystemFunctions, functions::names(functions::OTHERS).as_slice());
+    info.append(I::SqlDatetimeFunctions, functions::names(functions::TIMES).as_slice());
     info.append(I::SqlSearchStringEscape, "\\");
     info.append(I::SqlExtraNameCharacters, "");
     info.append(I::SqlSchemaTerm, "schema");

@@ -28,18 +28,18 @@ fn a_view_stands_for_all_tables_that_it_reads() {
 #[test]
 fn a_column_of_branches_of_several_types_has_the_type_of_its_values() {
     let sql = "SELECT CASE WHEN lag IS NULL THEN 0 ELSE lag_seconds END AS x FROM lag UNION ALL SELECT 1";
-    let definition = Box::leak(Box::new(ViewDefinition { name: "v", comment: "c", sql, columns: &[("x", "x")] }));
+    let definition = Box::leak(Box::new(ViewDefinition { name: "v", comment: "c", sql, comments: &[("x", "x")] }));
     let schema = plan_view(definition).unwrap().schema();
     assert_eq!(schema.field(0).data_type(), &arrow::datatypes::DataType::Float64);
 }
 
 #[test]
 fn a_definition_that_is_wrong_is_refused() {
-    let wrong = |sql, columns| {
-        let definition = Box::leak(Box::new(ViewDefinition { name: "v", comment: "c", sql, columns }));
+    let wrong = |sql, comments| {
+        let definition = Box::leak(Box::new(ViewDefinition { name: "v", comment: "c", sql, comments }));
         plan_view(definition).unwrap_err().to_string()
     };
     assert!(wrong("SELECT nothing FROM lag", &[("nothing", "n")]).contains("nothing"));
-    assert!(wrong("SELECT lag FROM lag", &[("lags", "n")]).contains("do not match their descriptions"));
-    assert!(wrong("SELECT lag FROM lag", &[]).contains("do not match their descriptions"));
+    assert!(wrong("SELECT lag FROM lag", &[("lags", "n")]).contains("a comment on the unknown column lags"));
+    assert!(wrong("SELECT lag + 1 AS more FROM lag", &[]).contains("no comment on the column more"));
 }

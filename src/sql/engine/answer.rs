@@ -1,9 +1,6 @@
 //! The answer of a running statement: its batches, its statistics and its log line.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use tokio::runtime::Handle;
@@ -11,7 +8,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{SqlError, task_outcome};
 use crate::{
-    call, config,
+    call,
     store::cut::Snapshot,
     work::{Inbox, Task},
 };
@@ -41,16 +38,22 @@ pub struct Stats {
     pub snapshot: Snapshot,
 }
 
-/// The statistics, shared by the statement and its answer.
-pub(super) type SharedStats = Arc<parking_lot::Mutex<Stats>>;
+/// A part of an answer.
+#[derive(Debug)]
+pub(super) struct AnswerPart {
+    pub(super) batch: RecordBatch,
+    /// Whether `max_rows` cut the answer after this part.
+    pub(super) is_cut: bool,
+}
 
 /// The answer of a running statement. Dropping it cancels the statement.
 #[derive(Debug)]
 pub struct Answer {
     /// Columns of the batches: text as plain Utf8, times as nanoseconds.
     pub schema: SchemaRef,
-    pub(super) batches: Inbox<RecordBatch>,
-    pub(super) stats: SharedStats,
+    pub(super) snapshot: Snapshot,
+    pub(super) truncated: bool,
+    pub(super) batches: Inbox<AnswerPart>,
     pub(super) log: StatementLog,
     pub(super) task: Task<Result<(), SqlError>>,
     pub(super) threads: Handle,
@@ -66,9 +69,10 @@ impl Answer {
     /// No batch is lost.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
         match self.task.cancel().run_until_ended(self.batches.next()).await {
-            Ok(Some(batch)) => {
+            Ok(Some(AnswerPart { batch, is_cut })) => {
                 call::record_rows(batch.num_rows());
                 self.log.rows += batch.num_rows();
+                self.truncated = is_cut;
                 Some(Ok(batch))
             }
             // All batches were read, or they were discarded because the statement failed.
@@ -104,7 +108,12 @@ impl Answer {
     /// Returns the statistics, which are complete after the last batch.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { elapsed: self.log.started.elapsed(), ..self.stats.lock().clone() }
+        Stats {
+            rows: self.log.rows,
+            elapsed: self.log.started.elapsed(),
+            truncated: self.truncated,
+            snapshot: self.snapshot.clone(),
+        }
     }
 }
 
@@ -135,40 +144,5 @@ impl Drop for StatementLog {
     fn drop(&mut self) {
         let outcome = self.outcome.as_deref().unwrap_or("cancelled");
         call::end_statement(&self.span, self.rows, self.started.elapsed(), &outcome);
-    }
-}
-
-/// The size of an answer so far, and its limits.
-pub(super) struct AnswerSize<'a> {
-    max_rows: Option<usize>,
-    settings: &'a config::Sql,
-    pub(super) rows: usize,
-    bytes: usize,
-}
-
-impl<'a> AnswerSize<'a> {
-    pub(super) fn new(max_rows: Option<usize>, settings: &'a config::Sql) -> Self {
-        Self { max_rows, settings, rows: 0, bytes: 0 }
-    }
-
-    /// Returns the rows of a batch up to the caller's limit, and whether rows were cut.
-    ///
-    /// # Errors
-    ///
-    /// The answer exceeds a limit of the server.
-    pub(super) fn add(&mut self, batch: RecordBatch) -> Result<(RecordBatch, bool), SqlError> {
-        let room = self.max_rows.map_or(usize::MAX, |max| max - self.rows);
-        let cut = batch.num_rows() > room;
-        let batch = if cut { batch.slice(0, room) } else { batch };
-        self.rows += batch.num_rows();
-        self.bytes += batch.get_array_memory_size();
-        let limit = |what: String, setting| Err(SqlError::Limit { what, setting });
-        if self.rows > self.settings.max_rows {
-            return limit(format!("the answer has more than {} rows", self.settings.max_rows), "sql.max_rows");
-        }
-        if self.bytes > self.settings.max_bytes {
-            return limit(format!("the answer has more than {} bytes", self.settings.max_bytes), "sql.max_bytes");
-        }
-        Ok((batch, cut))
     }
 }

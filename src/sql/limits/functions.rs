@@ -25,8 +25,8 @@ use datafusion::{
 
 use super::{
     super::error::SqlError,
-    account::{self, OperatorAccount},
-    width::{self, RowSizes},
+    memory::{OperatorAccount, check_current},
+    width,
 };
 
 mod pattern;
@@ -119,7 +119,7 @@ impl ScalarUDFImpl for BoundedFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        account::check_current()?;
+        check_current()?;
         let call = CallSizes::new(self, &args)?;
         let is_charged = width::varies(args.return_field.data_type());
         let account = OperatorAccount::current().filter(|_| is_charged);
@@ -153,7 +153,7 @@ impl BoundedFunction {
     fn call_in_slices(&self, args: &ScalarFunctionArgs, slices: Vec<Range<usize>>) -> Result<arrow::array::ArrayRef> {
         let mut results = Vec::with_capacity(slices.len());
         for rows in slices {
-            account::check_current()?;
+            check_current()?;
             let of_slice = |value: &ColumnarValue| match value {
                 ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(rows.start, rows.len())),
                 ColumnarValue::Scalar(scalar) => ColumnarValue::Scalar(scalar.clone()),
@@ -174,15 +174,19 @@ impl BoundedFunction {
 /// The sizes of the arguments of a call, row by row.
 struct CallSizes<'a> {
     function: &'a BoundedFunction,
-    /// Bytes of each argument.
-    bytes: Vec<RowSizes>,
-    /// Items of each argument that is a list.
-    items: Vec<RowSizes>,
-    /// Values of each argument that is an integer.
-    numbers: Vec<RowSizes>,
+    arguments: Vec<ArgumentSizes>,
     /// Steps for each byte of text, if the function takes a regular expression.
     pattern: usize,
     rows: usize,
+}
+
+/// The sizes of an argument in each row, or in all rows if there is only one value.
+struct ArgumentSizes {
+    bytes: Vec<usize>,
+    /// Items of lists; 1 for other values.
+    items: Vec<usize>,
+    /// Values of integers; 0 for other types.
+    numbers: Vec<usize>,
 }
 
 /// The cost of one or more rows.
@@ -219,36 +223,31 @@ impl<'a> CallSizes<'a> {
     fn new(function: &'a BoundedFunction, args: &ScalarFunctionArgs) -> Result<Self> {
         let all_scalar = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
         let rows = if all_scalar { 1 } else { args.number_rows };
-        let (mut bytes, mut items, mut numbers) = (vec![], vec![], vec![]);
-        for value in &args.args {
+        let sizes = |value: &ColumnarValue| {
             let array = value.to_array(1)?;
-            let of_rows = |sizes: RowSizes| match value {
-                ColumnarValue::Scalar(_) => RowSizes::All(sizes.greatest()),
-                ColumnarValue::Array(_) => sizes,
-            };
-            bytes.push(of_rows(RowSizes::bytes(array.as_ref())));
-            items.push(of_rows(RowSizes::leaves(array.as_ref())));
-            numbers.push(of_rows(RowSizes::numbers(&array)?));
-        }
+            let (bytes, items) = (width::bytes(array.as_ref()), width::leaves(array.as_ref()));
+            Ok(ArgumentSizes { bytes, items, numbers: width::numbers(&array)? })
+        };
+        let arguments = args.args.iter().map(sizes).collect::<Result<Vec<_>>>()?;
         let pattern = match function.cost_model.steps {
             Steps::Regex => pattern::steps(&args.args)?,
             Steps::Bytes | Steps::Product => 0,
         };
-        Ok(Self { function, bytes, items, numbers, pattern, rows })
+        Ok(Self { function, arguments, pattern, rows })
     }
 
     /// Returns the slices of rows for which the function is called, or `None` for one call; and the bytes of the
     /// result.
     fn slices(&self) -> Result<(Option<Vec<Range<usize>>>, usize)> {
         // An upper bound: no row costs more than one with the maximum of each size.
-        let most = self.cost(RowSizes::greatest);
+        let most = self.cost(width::greatest);
         let all = most.times(self.rows);
         if all.fits_slice() && all.result <= RESULT_BYTES && !self.is_too_long(most) {
             return Ok((None, all.result));
         }
         let (mut slices, mut start, mut slice, mut whole) = (vec![], 0, Cost::default(), Cost::default());
         for row in 0..self.rows {
-            let cost = self.cost(|sizes| sizes.at(row));
+            let cost = self.cost(|sizes| sizes.get(row).or(sizes.first()).copied().unwrap_or(0));
             self.check_row(cost)?;
             whole = whole.plus(cost);
             if row > start && !slice.plus(cost).fits_slice() {
@@ -266,18 +265,19 @@ impl<'a> CallSizes<'a> {
         Ok((Some(slices).filter(|slices| slices.len() > 1), whole.result))
     }
 
-    /// Returns the cost of a row; `size` returns its sizes.
-    fn cost(&self, size: impl Fn(&RowSizes) -> usize) -> Cost {
-        let bytes: Vec<usize> = self.bytes.iter().map(&size).collect();
-        let numbers: Vec<usize> = self.numbers.iter().map(&size).collect();
+    /// Returns the cost of a row; `size` returns its size among those of all rows.
+    fn cost(&self, size: impl Fn(&[usize]) -> usize) -> Cost {
+        let bytes: Vec<usize> = self.arguments.iter().map(|argument| size(&argument.bytes)).collect();
+        let numbers: Vec<usize> = self.arguments.iter().map(|argument| size(&argument.numbers)).collect();
         let read = bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
         let steps = match self.function.cost_model.steps {
             Steps::Bytes => read,
             Steps::Regex => bytes.first().map_or(0, |text| text.saturating_add(1).saturating_mul(self.pattern)),
             Steps::Product => {
-                let of = |sizes: &[RowSizes]| sizes.iter().take(2).map(&size).fold(1, usize::saturating_mul);
+                let items = self.arguments.iter().take(2).map(|argument| size(&argument.items));
                 // Comparing two items takes a function call; bytes are compared many at a time.
-                of(&self.items).saturating_mul(16).max(of(&self.bytes) / 8)
+                let by_items = items.fold(16, usize::saturating_mul);
+                by_items.max(bytes.iter().take(2).copied().fold(1, usize::saturating_mul) / 8)
             }
         };
         Cost { read, steps, result: (self.function.cost_model.result)(&bytes, &numbers) }

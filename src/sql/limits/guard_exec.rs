@@ -11,7 +11,7 @@ use std::{
 use arrow::array::RecordBatch;
 use datafusion::{
     common::{Result, Statistics, tree_node::TreeNodeRecursion},
-    execution::{SendableRecordBatchStream, TaskContext},
+    execution::{SendableRecordBatchStream, TaskContext, memory_pool::MemoryReservation},
     physical_expr::PhysicalExpr,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, coop::make_cooperative,
@@ -21,10 +21,10 @@ use datafusion::{
 use futures::{StreamExt as _, stream::poll_fn};
 
 use super::{
-    account::OperatorAccount,
-    operator_memory::{JOIN_ROWS, MemoryUse, OperatorMemory, PendingBatches, slice_bytes},
+    super::table::OPERATOR_ROWS,
+    memory::{OperatorAccount, reservation},
+    operator_memory::{MemoryUse, OperatorMemory, slice_bytes},
     statement_context::{StatementContext, check},
-    width,
 };
 use crate::work::CancelHandle;
 
@@ -100,13 +100,14 @@ impl ExecutionPlan for GuardExec {
         let guarded = GuardedStream {
             cancel: StatementContext::of(&context)?.job.cancel().clone(),
             account: OperatorAccount::new(&context)?,
-            pending: PendingBatches::new(&self.memory, &context),
-            context: self.context(&context),
+            pending: reservation(&context),
+            last_bytes: 0,
+            context: Arc::clone(&context),
             position: self.position,
             memory: Arc::clone(&self.memory),
             remaining: VecDeque::new(),
         };
-        let mut batches = self.input.execute(partition, Arc::clone(&guarded.context))?;
+        let mut batches = self.input.execute(partition, context)?;
         let mut guarded = Some(guarded);
         let batches = poll_fn(move |task| {
             let next = guarded.as_mut().map_or(Poll::Ready(None), |guarded| guarded.poll(&mut batches, task));
@@ -128,35 +129,15 @@ impl ExecutionPlan for GuardExec {
     }
 }
 
-impl GuardExec {
-    /// Returns the context of the operator: joins get a smaller batch size.
-    fn context(&self, context: &Arc<TaskContext>) -> Arc<TaskContext> {
-        let is_join = matches!(self.memory.kind, MemoryUse::Copies | MemoryUse::Unnested(_));
-        if !matches!(self.position, GuardPosition::Output)
-            || !is_join
-            || context.session_config().batch_size() <= JOIN_ROWS
-        {
-            return Arc::clone(context);
-        }
-        Arc::new(TaskContext::new(
-            context.task_id(),
-            context.session_id(),
-            context.session_config().clone().with_batch_size(JOIN_ROWS),
-            context.scalar_functions().clone(),
-            context.higher_order_functions().clone(),
-            context.aggregate_functions().clone(),
-            context.window_functions().clone(),
-            context.runtime_env(),
-        ))
-    }
-}
-
 /// A stream with its guard.
 struct GuardedStream {
     cancel: CancelHandle,
     /// The account of the operator; used at its output.
     account: Arc<OperatorAccount>,
-    pending: PendingBatches,
+    /// Memory of batches that wait for their reader.
+    pending: MemoryReservation,
+    /// Bytes of the batch before.
+    last_bytes: usize,
     context: Arc<TaskContext>,
     position: GuardPosition,
     memory: Arc<OperatorMemory>,
@@ -201,34 +182,25 @@ impl GuardedStream {
         if let Some(operator) = operator {
             operator.reserve(batch.num_rows().saturating_mul(self.memory.constants))?;
         }
-        match &self.memory.kind {
-            MemoryUse::Collected => {
-                let most = width::widest(batch.columns()).saturating_mul(super::super::table::BATCH_ROWS);
-                operator.map_or(Ok(()), |operator| operator.reserve_collected(slice_bytes(&batch)?, most))?;
-            }
-            MemoryUse::Waiting => self.pending.push(slice_bytes(&batch)?)?,
-            MemoryUse::Copies => return Ok(self.split(batch, JOIN_ROWS)),
-            MemoryUse::Repartitioned
-            | MemoryUse::WholeInput { .. }
-            | MemoryUse::Unnested(_)
-            | MemoryUse::Subqueries(_)
-            | MemoryUse::Slices
-            | MemoryUse::Batch => {}
+        if matches!(self.memory.kind, MemoryUse::Waiting) {
+            // One batch is in a channel, and the one before is being read.
+            let bytes = slice_bytes(&batch)?;
+            self.pending.try_resize(bytes.saturating_add(self.last_bytes))?;
+            self.last_bytes = bytes;
         }
-        Ok(batch)
+        Ok(if matches!(self.memory.kind, MemoryUse::Copies) { self.split(batch, OPERATOR_ROWS) } else { batch })
     }
 
     /// Reserves memory for a batch that leaves the operator.
     fn reserve_output(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
-        self.account.release_collected();
         if matches!(self.position, GuardPosition::End) {
             let bytes = slice_bytes(&batch)?;
-            self.pending.push(bytes)?;
+            self.pending.try_resize(bytes)?;
             let rows = batch.num_rows().saturating_mul(SENT_BYTES) / bytes.max(1);
             return Ok(self.split(batch, rows.max(1)));
         }
         if matches!(self.memory.kind, MemoryUse::Slices) {
-            self.pending.push(batch.get_array_memory_size())?;
+            self.pending.try_resize(batch.get_array_memory_size())?;
         }
         Ok(batch)
     }

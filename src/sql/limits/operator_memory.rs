@@ -1,17 +1,11 @@
 //! The memory that each kind of operator keeps and DataFusion does not reserve.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, RecordBatch};
+use arrow::array::{Array as _, RecordBatch};
 use datafusion::{
     common::{Result, tree_node::TreeNode as _, tree_node::TreeNodeRecursion},
-    execution::{
-        TaskContext,
-        memory_pool::{MemoryConsumer, MemoryReservation},
-    },
+    execution::{TaskContext, memory_pool::MemoryReservation},
     physical_expr::{PhysicalExpr, scalar_subquery::ScalarSubqueryExpr, window::StandardWindowExpr},
     physical_plan::{
         ExecutionPlan, ExecutionPlanProperties as _,
@@ -29,26 +23,21 @@ use datafusion::{
 use parking_lot::Mutex;
 
 use super::{
-    super::{error::SqlError, table::BATCH_ROWS},
-    memory::GUARD,
-    width::{self, RowSizes},
+    super::{
+        error::SqlError,
+        table::{BATCH_ROWS, OPERATOR_ROWS},
+    },
+    memory::reservation,
+    width,
 };
-
-/// Rows of a batch that a join builds. Each row copies one row of either side, whatever its size.
-pub(crate) const JOIN_ROWS: usize = 2048;
-
-/// Maximum batches of one partition that wait for their reader: one in a channel, and the one being read.
-const MAX_PENDING: usize = 2;
 
 /// The memory that a kind of operator keeps.
 #[derive(Debug)]
 pub(crate) enum MemoryUse {
     /// Batches in which all rows may be copies of the widest input rows.
     Copies,
-    /// Rows of several batches, until they fill one.
-    Collected,
     /// Rows of several batches for each output, until they fill one.
-    Repartitioned,
+    Collected,
     /// Batches that wait for their reader.
     Waiting,
     /// All input rows `times` times, and one value of each function for each row.
@@ -70,10 +59,7 @@ impl MemoryUse {
         if is_join(plan) {
             return Self::Copies;
         }
-        if plan.is::<RepartitionExec>() {
-            return Self::Repartitioned;
-        }
-        if plan.is::<FilterExec>() {
+        if plan.is::<RepartitionExec>() || plan.is::<FilterExec>() {
             return Self::Collected;
         }
         if plan.is::<CoalescePartitionsExec>() || plan.is::<SortPreservingMergeExec>() {
@@ -139,16 +125,13 @@ pub(crate) struct OperatorMemory {
     partitions: usize,
     /// Bytes of constants that are copied for each row.
     pub(crate) constants: usize,
-    /// Input of the operator so far.
-    stats: Mutex<InputStats>,
-    /// The reserved bytes; empty before the first batch.
-    reservation: OnceLock<MemoryReservation>,
+    state: Mutex<OperatorState>,
 }
 
-/// Statistics of an operator's input.
+/// The input of an operator so far, and its memory.
 #[derive(Debug, Default)]
-/// Rows of all inputs.
-struct InputStats {
+struct OperatorState {
+    /// Rows of all inputs.
     rows: usize,
     /// Bytes of all inputs.
     bytes: usize,
@@ -156,19 +139,18 @@ struct InputStats {
     widest: Vec<usize>,
     /// Partitions that have ended.
     finished: usize,
+    /// The reserved bytes; `None` before the first batch.
+    reservation: Option<MemoryReservation>,
 }
 
-impl InputStats {
+impl OperatorState {
     /// Records a width. Returns whether it is larger than all before.
     fn record_width(&mut self, at: usize, width: usize) -> bool {
         if self.widest.len() <= at {
             self.widest.resize(at + 1, 0);
         }
-        self.widest.get_mut(at).is_some_and(|widest| {
-            let is_wider = width > *widest;
-            *widest = width.max(*widest);
-            is_wider
-        })
+        let widest = self.widest.get_mut(at).filter(|widest| **widest < width);
+        widest.map(|widest| *widest = width).is_some()
     }
 
     /// Returns the sum of the widest rows or values.
@@ -180,66 +162,58 @@ impl InputStats {
 impl OperatorMemory {
     pub(crate) fn new(plan: &dyn ExecutionPlan, constants: usize) -> Self {
         let partitions = plan.output_partitioning().partition_count();
-        Self {
-            name: plan.name().to_owned(),
-            kind: MemoryUse::of(plan),
-            partitions,
-            constants,
-            stats: Mutex::default(),
-            reservation: OnceLock::new(),
-        }
+        Self { name: plan.name().to_owned(), kind: MemoryUse::of(plan), partitions, constants, state: Mutex::default() }
     }
 
     /// Releases the reserved bytes once all partitions have ended.
     pub(crate) fn finish(&self) {
-        let mut stats = self.stats.lock();
-        stats.finished += 1;
-        if let (true, Some(reservation)) = (stats.finished == self.partitions, self.reservation.get()) {
-            reservation.free();
+        let mut state = self.state.lock();
+        state.finished += 1;
+        if state.finished == self.partitions {
+            state.reservation = None;
         }
     }
 
     /// Reserves the memory that the operator may keep after it received a batch of an input.
     pub(crate) fn reserve_for(&self, input: usize, batch: &RecordBatch, context: &TaskContext) -> Result<()> {
-        let mut stats = self.stats.lock();
+        let mut state = self.state.lock();
         let bytes = match &self.kind {
             MemoryUse::Copies => {
-                if !stats.record_width(input, width::widest(batch.columns())) {
+                if !state.record_width(input, width::widest(batch.columns())) {
                     return Ok(());
                 }
                 // The rows of one batch, and those of the next one while it is built.
-                stats.width().saturating_mul(2 * JOIN_ROWS * self.partitions)
+                state.width().saturating_mul(2 * OPERATOR_ROWS * self.partitions)
             }
-            MemoryUse::Repartitioned => {
-                stats.bytes = stats.bytes.saturating_add(slice_bytes(batch)?);
-                stats.record_width(input, width::widest(batch.columns()));
-                stats.bytes.min(stats.width().saturating_mul(BATCH_ROWS * self.partitions))
+            MemoryUse::Collected => {
+                let batch_bytes = slice_bytes(batch)?;
+                state.bytes = state.bytes.saturating_add(batch_bytes);
+                state.record_width(input, width::widest(batch.columns()));
+                // Rows that do not fill a batch yet, and the batches that the input filled.
+                let most = state.width().saturating_mul(OPERATOR_ROWS).saturating_add(batch_bytes);
+                state.bytes.min(most.saturating_mul(self.partitions))
             }
             MemoryUse::Subqueries(uses) => {
-                if input == 0 || !stats.record_width(input, width::widest(batch.columns())) {
+                if input == 0 || !state.record_width(input, width::widest(batch.columns())) {
                     return Ok(());
                 }
                 // The value itself, and a copy in each expression that refers to it.
-                stats.width().saturating_mul(1 + uses * BATCH_ROWS * self.partitions)
+                state.width().saturating_mul(1 + uses * BATCH_ROWS * self.partitions)
             }
             MemoryUse::WholeInput { times, values } => {
-                stats.rows += batch.num_rows();
-                stats.bytes = stats.bytes.saturating_add(slice_bytes(batch)?.saturating_mul(*times));
+                state.rows += batch.num_rows();
+                state.bytes = state.bytes.saturating_add(slice_bytes(batch)?.saturating_mul(*times));
                 for (at, function) in values.iter().enumerate() {
-                    stats.record_width(at, widest_of(function, batch)?);
+                    state.record_width(at, widest_of(function, batch)?);
                 }
-                stats.bytes.saturating_add(stats.rows.saturating_mul(stats.width()))
+                state.bytes.saturating_add(state.rows.saturating_mul(state.width()))
             }
-            MemoryUse::Unnested(columns) => {
-                let unnested = unnested_bytes(columns, batch);
-                stats.bytes = unnested.saturating_mul(self.partitions);
-                stats.bytes
-            }
-            MemoryUse::Collected | MemoryUse::Waiting | MemoryUse::Slices | MemoryUse::Batch => return Ok(()),
+            MemoryUse::Unnested(columns) => unnested_bytes(columns, batch).saturating_mul(self.partitions),
+            MemoryUse::Waiting | MemoryUse::Slices | MemoryUse::Batch => return Ok(()),
         };
-        let reservation = self.reservation.get_or_init(|| MemoryConsumer::new(GUARD).register(context.memory_pool()));
-        let width = stats.width();
-        reservation.try_resize(bytes).map_err(|error| match SqlError::from_datafusion(&error) {
+        let width = state.width();
+        let reserved = state.reservation.get_or_insert_with(|| reservation(context)).try_resize(bytes);
+        reserved.map_err(|error| match SqlError::from_datafusion(&error) {
             SqlError::Limit { setting, .. } if width > 0 => {
                 let what = format!("{}: copies of {width} bytes for each row need too much memory", self.name);
                 SqlError::Limit { what, setting }.into_datafusion()
@@ -255,7 +229,7 @@ fn widest_of(function: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<
     for value in function {
         if width::varies(&value.data_type(batch.schema_ref())?) {
             let value = value.evaluate(batch)?.to_array(1)?;
-            widest = widest.max(RowSizes::bytes(value.as_ref()).greatest());
+            widest = widest.max(width::greatest(&width::bytes(value.as_ref())));
         }
     }
     Ok(widest)
@@ -269,37 +243,10 @@ pub(crate) fn slice_bytes(batch: &RecordBatch) -> Result<usize> {
 
 /// Returns the maximum bytes of a batch after the lists of some columns are unnested.
 fn unnested_bytes(lists: &[usize], batch: &RecordBatch) -> usize {
-    let is_list = |at: usize| lists.contains(&at);
-    let columns = || batch.columns().iter().enumerate();
-    let others: Vec<&ArrayRef> = columns().filter(|(at, _)| !is_list(*at)).map(|(_, column)| column).collect();
-    let items =
-        columns().filter(|(at, _)| is_list(*at)).map(|(_, column)| RowSizes::leaves(column.as_ref()).greatest());
-    let bytes = columns().filter(|(at, _)| is_list(*at)).map(|(_, column)| column.get_array_memory_size());
-    let rows = items.max().unwrap_or(0).max(JOIN_ROWS.min(batch.num_rows()));
-    width::widest(others).saturating_mul(rows).saturating_add(bytes.sum())
-}
-
-/// Reserved bytes of batches that wait for their reader; those of earlier batches are released.
-#[derive(Debug)]
-pub(crate) struct PendingBatches {
-    reservation: MemoryReservation,
-    batches: VecDeque<usize>,
-    max: usize,
-}
-
-impl PendingBatches {
-    pub(crate) fn new(memory: &OperatorMemory, context: &TaskContext) -> Self {
-        let max = if matches!(memory.kind, MemoryUse::Waiting) { MAX_PENDING } else { 1 };
-        let reservation = MemoryConsumer::new(GUARD).register(context.memory_pool());
-        Self { reservation, batches: VecDeque::with_capacity(max), max }
-    }
-
-    /// Reserves the bytes of a batch, and releases those of the oldest one if there are too many.
-    pub(crate) fn push(&mut self, bytes: usize) -> Result<()> {
-        if self.batches.len() == self.max {
-            self.batches.pop_front();
-        }
-        self.batches.push_back(bytes);
-        self.reservation.try_resize(self.batches.iter().sum())
-    }
+    let columns = batch.columns().iter().enumerate();
+    let (lists, others): (Vec<_>, Vec<_>) = columns.partition(|(at, _)| lists.contains(at));
+    let items = lists.iter().map(|(_, list)| width::greatest(&width::leaves(list.as_ref())));
+    let bytes: usize = lists.iter().map(|(_, list)| list.get_array_memory_size()).sum();
+    let rows = items.max().unwrap_or(0).max(OPERATOR_ROWS.min(batch.num_rows()));
+    width::widest(others.into_iter().map(|(_, column)| column)).saturating_mul(rows).saturating_add(bytes)
 }

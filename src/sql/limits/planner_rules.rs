@@ -2,7 +2,7 @@
 //!
 //! Planning never yields, so the statement could not be cancelled otherwise.
 
-use std::{iter, sync::Arc};
+use std::sync::Arc;
 
 use datafusion::{
     common::{Result, config::ConfigOptions, tree_node::Transformed},
@@ -12,28 +12,29 @@ use datafusion::{
         Analyzer, AnalyzerRule, ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule,
         analyzer::function_rewrite::ApplyFunctionRewrites,
     },
-    physical_optimizer::{
-        PhysicalOptimizerRule,
-        optimizer::{PhysicalOptimizer, PhysicalOptimizerContext},
-    },
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::ExecutionPlan,
 };
 
-use super::{super::arithmetic::CheckedArithmetic, account::check_current, functions};
+use super::{
+    super::{arithmetic::CheckedArithmetic, checked_sums::CheckedSums},
+    functions,
+    memory::check_current,
+};
 
 type LogicalRule = dyn OptimizerRule + Send + Sync;
 type AnalysisRule = dyn AnalyzerRule + Send + Sync;
 type PhysicalRule = dyn PhysicalOptimizerRule + Send + Sync;
 
-/// Adds DataFusion's rules, with the check. After the analyzer has determined the types, one more rule puts checked
-/// arithmetic and functions with limits into the plan.
+/// Adds DataFusion's rules, with the check. After the analyzer has determined the types, two more rules put checked
+/// sums, checked arithmetic and functions with limits into the plan.
 pub(crate) fn rules(builder: SessionStateBuilder, max_value_bytes: usize) -> SessionStateBuilder {
     let rewrites = ApplyFunctionRewrites::new(vec![
         Arc::new(CheckedArithmetic),
         Arc::new(functions::BoundingRule::new(max_value_bytes)),
     ]);
-    let checked: Arc<AnalysisRule> = Arc::new(rewrites);
-    let analysis = Analyzer::new().rules.into_iter().chain(iter::once(checked));
+    let checked: [Arc<AnalysisRule>; 2] = [Arc::new(CheckedSums), Arc::new(rewrites)];
+    let analysis = Analyzer::new().rules.into_iter().chain(checked);
     builder
         .with_analyzer_rules(analysis.map(|rule| Arc::new(CancellableRule(rule)) as _).collect())
         .with_optimizer_rules(
@@ -79,15 +80,6 @@ impl PhysicalOptimizerRule for CancellableRule<PhysicalRule> {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         check_current()?;
         self.0.optimize(plan, config)
-    }
-
-    fn optimize_with_context(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        context: &dyn PhysicalOptimizerContext,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        check_current()?;
-        self.0.optimize_with_context(plan, context)
     }
 
     fn name(&self) -> &str {

@@ -9,7 +9,8 @@ use arrow::datatypes::DataType;
 use datafusion::{
     common::{Result, tree_node::TreeNode as _, tree_node::TreeNodeRecursion},
     logical_expr::{
-        Expr, LogicalPlan, Operator, expr::WindowFunctionDefinition, logical_plan::Subquery, utils::split_conjunction,
+        Cast, Expr, LogicalPlan, TryCast, expr::WindowFunctionDefinition, logical_plan::Subquery,
+        utils::split_conjunction,
     },
     sql::{
         parser::Statement as ParsedStatement,
@@ -27,32 +28,18 @@ pub(crate) fn check_parsed(
     settings: &config::Sql,
     of: &dyn Fn(&str) -> usize,
 ) -> Result<(), SqlError> {
-    read_only(statement)?;
-    match statement {
-        ParsedStatement::Explain(explain) => check_parsed(&explain.statement, settings, of),
-        ParsedStatement::Statement(statement) => {
-            if let ControlFlow::Break(clause) = statement.visit(&mut IgnoredClauses) {
-                return Err(SqlError::Invalid(format!("{clause} is not supported")));
-            }
-            if let ControlFlow::Break(sets) = statement.visit(&mut GroupingSets) {
-                let text = format!("GROUP BY makes {sets} grouping sets; {MAX_GROUPING_SETS} are allowed");
-                return Err(SqlError::Invalid(text));
-            }
-            let relations = count_relations(statement, of);
-            check_limit(
-                relations,
-                settings.max_relations,
-                "relations, including those of views and WITH",
-                "sql.max_relations",
-            )
-        }
-        _ => Ok(()),
+    let statement = read_only(statement)?;
+    if let ControlFlow::Break(text) = statement.visit(&mut Unsupported) {
+        return Err(SqlError::Invalid(text));
     }
+    let relations = count_relations(statement, of);
+    let what = "relations, including those of views and WITH";
+    check_limit(relations, settings.max_relations, what, "sql.max_relations")
 }
 
-/// Rejects a statement that does more than read. This is checked before planning, so that an INSERT with a wrong number
-/// of values is reported as an INSERT.
-fn read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
+/// Returns the statement, or the one that EXPLAIN explains; rejects one that does more than read. This is checked
+/// before planning, so that an INSERT with a wrong number of values is reported as an INSERT.
+fn read_only(statement: &ParsedStatement) -> Result<&SqlStatement, SqlError> {
     let verb = match statement {
         ParsedStatement::Explain(explain) => return read_only(&explain.statement),
         ParsedStatement::Statement(statement) => match statement.as_ref() {
@@ -62,7 +49,7 @@ fn read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
             | SqlStatement::ShowTables { .. }
             | SqlStatement::ShowColumns { .. }
             | SqlStatement::ShowFunctions { .. }
-            | SqlStatement::ShowVariable { .. } => return Ok(()),
+            | SqlStatement::ShowVariable { .. } => return Ok(statement),
             other => other.to_string().split_whitespace().take(1).collect(),
         },
         ParsedStatement::CreateExternalTable(_) => "CREATE".to_owned(),
@@ -75,58 +62,55 @@ fn read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
 /// Maximum grouping sets: those of a CUBE of eight columns. Each set is planned, and every row is in all of them.
 const MAX_GROUPING_SETS: usize = 256;
 
-/// Finds a CUBE, a ROLLUP or a list of grouping sets with too many sets.
-struct GroupingSets;
+/// Finds a CUBE, a ROLLUP or a list of grouping sets with too many sets, and clauses that the planner ignores silently,
+/// which would change the meaning of the statement.
+struct Unsupported;
 
-impl Visitor for GroupingSets {
-    type Break = usize;
+impl Visitor for Unsupported {
+    type Break = String;
 
-    fn pre_visit_expr(&mut self, expression: &ast::Expr) -> ControlFlow<usize> {
+    fn pre_visit_expr(&mut self, expression: &ast::Expr) -> ControlFlow<String> {
         let sets = match expression {
             ast::Expr::Cube(columns) => 1_usize.checked_shl(columns.len().try_into().unwrap_or(u32::MAX)),
             ast::Expr::Rollup(columns) => columns.len().checked_add(1),
             ast::Expr::GroupingSets(sets) => Some(sets.len()),
             _ => Some(0),
         };
-        let sets = sets.unwrap_or(usize::MAX);
-        if sets > MAX_GROUPING_SETS { ControlFlow::Break(sets) } else { ControlFlow::Continue(()) }
+        match sets.unwrap_or(usize::MAX) {
+            0..=MAX_GROUPING_SETS => ControlFlow::Continue(()),
+            sets => ControlFlow::Break(format!("GROUP BY makes {sets} grouping sets; {MAX_GROUPING_SETS} are allowed")),
+        }
     }
-}
 
-/// Finds clauses that the planner ignores silently, which would change the meaning of the statement.
-struct IgnoredClauses;
-
-impl Visitor for IgnoredClauses {
-    type Break = &'static str;
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
-        let found = [
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
+        break_on_first([
             (!query.locks.is_empty(), "FOR UPDATE or FOR SHARE"),
             (query.for_clause.is_some(), "FOR"),
             (query.settings.is_some(), "SETTINGS"),
             (query.format_clause.is_some(), "FORMAT"),
-        ];
-        break_on_first(&found)
+        ])
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
-        let found = match factor {
-            TableFactor::Table { with_hints, version, partitions, sample, index_hints, .. } => [
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
+        match factor {
+            TableFactor::Table { with_hints, version, partitions, sample, index_hints, .. } => break_on_first([
                 (sample.is_some(), "TABLESAMPLE"),
                 (!partitions.is_empty(), "PARTITION"),
                 (version.is_some(), "a version of a table"),
                 (!with_hints.is_empty() || !index_hints.is_empty(), "a hint"),
-            ],
-            TableFactor::Derived { sample, .. } => [(sample.is_some(), "TABLESAMPLE"); 4],
-            _ => return ControlFlow::Continue(()),
-        };
-        break_on_first(&found)
+            ]),
+            TableFactor::Derived { sample, .. } => break_on_first([(sample.is_some(), "TABLESAMPLE")]),
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 
 /// Breaks with the first clause that was found.
-fn break_on_first(found: &[(bool, &'static str)]) -> ControlFlow<&'static str> {
-    found.iter().find(|(is_there, _)| *is_there).map_or(ControlFlow::Continue(()), |(_, what)| ControlFlow::Break(what))
+fn break_on_first<const N: usize>(clauses: [(bool, &str); N]) -> ControlFlow<String> {
+    match clauses.into_iter().find(|(is_there, _)| *is_there) {
+        Some((_, clause)) => ControlFlow::Break(format!("{clause} is not supported")),
+        None => ControlFlow::Continue(()),
+    }
 }
 
 /// The names to which each common table expression of a statement refers.
@@ -218,6 +202,7 @@ fn expression_copies(plan: &LogicalPlan) -> usize {
     below.saturating_mul(most.max().unwrap_or(1))
 }
 
+/// Returns whether lists are nested more than `room` times below a list.
 fn is_too_deep(data_type: &DataType, room: usize) -> bool {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) => room == 0 || is_too_deep(item.data_type(), room - 1),
@@ -226,46 +211,28 @@ fn is_too_deep(data_type: &DataType, room: usize) -> bool {
     }
 }
 
-const FIXED_SIZE_CAST: &str = "casts to types of fixed size are not supported";
-
-/// Rejects expressions that cost more than their length suggests.
-fn check_expression(expression: &Expr) -> Result<TreeNodeRecursion> {
-    let refuse = |what: &str| Err(SqlError::Invalid(what.to_owned()).into_datafusion());
-    let varies = |pattern: &Expr| pattern.any_column_refs();
-    match expression {
-        Expr::Cast(cast) if has_fixed_size(cast.field.data_type()) => refuse(FIXED_SIZE_CAST),
-        Expr::TryCast(cast) if has_fixed_size(cast.field.data_type()) => refuse(FIXED_SIZE_CAST),
-        Expr::ScalarFunction(call) if call.name().starts_with("regexp_") && call.args.get(1).is_some_and(varies) => {
-            refuse("a regular expression must be the same for all rows")
-        }
-        Expr::BinaryExpr(binary) if is_regex(binary.op) && varies(&binary.right) => {
-            refuse("a regular expression must be the same for all rows")
-        }
-        Expr::SimilarTo(like) if varies(&like.pattern) => refuse("a regular expression must be the same for all rows"),
-        Expr::WindowFunction(window) => match &window.fun {
-            WindowFunctionDefinition::AggregateUDF(function)
-                if !WINDOW_AGGREGATES.split(' ').any(|name| name == function.name()) =>
-            {
-                refuse(&format!(
-                    "{} is not supported as a window function: it would keep all rows for each row",
-                    function.name()
-                ))
-            }
-            _ => Ok(TreeNodeRecursion::Continue),
-        },
-        _ => Ok(TreeNodeRecursion::Continue),
-    }
-}
-
 /// Aggregates with a state that stays small for any number of rows.
 const WINDOW_AGGREGATES: &str = "\
     count sum avg min max first_value last_value stddev stddev_pop var var_pop bool_and bool_or";
 
-fn is_regex(operator: Operator) -> bool {
-    matches!(
-        operator,
-        Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch
-    )
+/// Rejects expressions that cost more than their length suggests.
+fn check_expression(expression: &Expr) -> Result<TreeNodeRecursion> {
+    let text = match expression {
+        Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) if has_fixed_size(field.data_type()) => {
+            "casts to types of fixed size are not supported".to_owned()
+        }
+        Expr::WindowFunction(window) => match &window.fun {
+            WindowFunctionDefinition::AggregateUDF(function)
+                if !WINDOW_AGGREGATES.split(' ').any(|name| name == function.name()) =>
+            {
+                let name = function.name();
+                format!("{name} is not supported as a window function: it would keep all rows for each row")
+            }
+            _ => return Ok(TreeNodeRecursion::Continue),
+        },
+        _ => return Ok(TreeNodeRecursion::Continue),
+    };
+    Err(SqlError::Invalid(text).into_datafusion())
 }
 
 /// Returns whether a value has the size of its type, whatever its contents.

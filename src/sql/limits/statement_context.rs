@@ -2,18 +2,11 @@
 
 use std::sync::Arc;
 
-use datafusion::{
-    common::Result,
-    execution::{
-        TaskContext,
-        memory_pool::{MemoryConsumer, MemoryReservation},
-    },
-    prelude::SessionConfig,
-};
+use datafusion::{common::Result, execution::TaskContext, prelude::SessionConfig};
 
 use super::super::error::SqlError;
 use crate::{
-    store::{cut::Cut, history_store::Budget},
+    store::cut::Cut,
     work::{CancelHandle, Job},
 };
 
@@ -39,26 +32,5 @@ impl StatementContext {
     pub(crate) fn of_session(config: &SessionConfig) -> Result<Arc<Self>> {
         let none = || SqlError::Internal("a plan does not belong to a statement".to_owned()).into_datafusion();
         config.get_extension::<Self>().ok_or_else(none)
-    }
-}
-
-/// The memory reservation of a statement for tables that decode the rows they read.
-#[derive(Debug)]
-pub(crate) struct StatementMemory(MemoryReservation);
-
-impl StatementMemory {
-    /// Returns the reservation of the statement of a running plan.
-    pub(crate) fn of(context: &TaskContext) -> Arc<Self> {
-        Arc::new(Self(MemoryConsumer::new("samples").register(context.memory_pool())))
-    }
-}
-
-impl Budget for StatementMemory {
-    fn reserve(&self, bytes: usize) -> bool {
-        self.0.try_grow(bytes).is_ok()
-    }
-
-    fn release(&self, bytes: usize) {
-        self.0.shrink(bytes);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array as _, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListBuilder, RecordBatch,
+        Array as _, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, ListBuilder, RecordBatch,
         RecordBatchOptions, StringArray, StringBuilder, TimestampNanosecondArray,
     },
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
@@ -14,39 +14,30 @@ use datafusion::common::Result;
 use super::{BATCH_ROWS, COMMENT, ScanRequest, Table};
 use crate::model::{Millis, Name, nanos};
 
-/// The type of the rows from which columns are built.
-pub(in super::super) trait RowType: 'static {
-    type Row<'a>: Send;
-}
-
-impl<T: Table> RowType for T {
-    type Row<'a> = T::Row<'a>;
-}
-
 /// Builds a column from rows.
-type BuildColumn<R> = Box<dyn for<'r, 'a> Fn(&'r [<R as RowType>::Row<'a>]) -> ArrayRef + Send + Sync>;
+type BuildColumn<T> = Box<dyn for<'r, 'a> Fn(&'r [<T as Table>::Row<'a>]) -> ArrayRef + Send + Sync>;
 
 /// The columns of a table, in order.
-pub(in super::super) struct Columns<R: RowType> {
+pub(in super::super) struct Columns<T: Table> {
     fields: Vec<Field>,
-    builders: Vec<BuildColumn<R>>,
+    builders: Vec<BuildColumn<T>>,
 }
 
 /// The schema of a table, and the builders of its columns.
-pub(in super::super) struct Layout<R: RowType> {
+pub(in super::super) struct Layout<T: Table> {
     pub(in super::super) schema: SchemaRef,
-    builders: Vec<BuildColumn<R>>,
+    builders: Vec<BuildColumn<T>>,
 }
 
-impl<R: RowType> From<Columns<R>> for Layout<R> {
-    fn from(columns: Columns<R>) -> Self {
+impl<T: Table> From<Columns<T>> for Layout<T> {
+    fn from(columns: Columns<T>) -> Self {
         Self { schema: Arc::new(Schema::new(columns.fields)), builders: columns.builders }
     }
 }
 
-impl<R: RowType> Layout<R> {
+impl<T: Table> Layout<T> {
     /// Builds a batch with the requested columns.
-    pub(in super::super) fn batch(&self, rows: &[R::Row<'_>], request: &ScanRequest) -> Result<RecordBatch> {
+    pub(in super::super) fn batch(&self, rows: &[T::Row<'_>], request: &ScanRequest) -> Result<RecordBatch> {
         let builders = request.columns.iter().filter_map(|column| self.builders.get(*column));
         let mut arrays: Vec<ArrayRef> = builders.map(|build| build(rows)).collect();
         // The memory of a batch counts towards limits, so a short batch must not keep unused capacity.
@@ -58,112 +49,72 @@ impl<R: RowType> Layout<R> {
     }
 }
 
-impl<R: RowType> Default for Columns<R> {
+impl<T: Table> Default for Columns<T> {
     fn default() -> Self {
         Self { fields: vec![], builders: vec![] }
     }
 }
 
+/// Defines methods that add a column of a type of values.
 macro_rules! columns {
-    ($( $(#[$doc:meta])* $name:ident: $value:ty, $array:ty, $type:expr, $nullable:expr, $from:ident; )+) => {$(
+    ($( $(#[$doc:meta])* $name:ident: $value:ty => $type:expr, $nullable:expr, $build:path; )+) => {$(
         $(#[$doc])*
         pub(in super::super) fn $name(
-            self,
+            mut self,
             name: &str,
             comment: &str,
-            get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> $value + Send + Sync + 'static,
+            get: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> $value + Send + Sync + 'static,
         ) -> Self {
-            let build = move |rows: &[R::Row<'_>]| Arc::new(<$array>::$from(rows.iter().map(&get))) as ArrayRef;
-            self.push(Field::new(name, $type, $nullable), comment, build)
+            let comment = [(COMMENT.to_owned(), comment.to_owned())].into();
+            self.fields.push(Field::new(name, $type, $nullable).with_metadata(comment));
+            self.builders.push(Box::new(move |rows| Arc::new($build(rows.iter().map(&get)))));
+            self
         }
     )+};
 }
 
-impl<R: RowType> Columns<R> {
-    fn push(
-        mut self,
-        field: Field,
-        comment: &str,
-        build: impl for<'r, 'a> Fn(&'r [R::Row<'a>]) -> ArrayRef + Send + Sync + 'static,
-    ) -> Self {
-        self.fields.push(field.with_metadata([(COMMENT.to_owned(), comment.to_owned())].into()));
-        self.builders.push(Box::new(build));
-        self
-    }
-
+impl<T: Table> Columns<T> {
     columns! {
         /// Adds a column of counts or partition numbers.
-        int32: i32, Int32Array, DataType::Int32, false, from_iter_values;
+        int32: i32 => DataType::Int32, false, Int32Array::from_iter_values;
         /// Adds a column of counts that may be NULL.
-        optional_int32: Option<i32>, Int32Array, DataType::Int32, true, from_iter;
+        optional_int32: Option<i32> => DataType::Int32, true, Int32Array::from_iter;
         /// Adds a column of offsets.
-        int64: i64, Int64Array, DataType::Int64, false, from_iter_values;
+        int64: i64 => DataType::Int64, false, Int64Array::from_iter_values;
         /// Adds a column of offsets that may be NULL.
-        optional_int64: Option<i64>, Int64Array, DataType::Int64, true, from_iter;
+        optional_int64: Option<i64> => DataType::Int64, true, Int64Array::from_iter;
+        /// Adds a column of rates or seconds.
+        float: f64 => DataType::Float64, false, Float64Array::from_iter_values;
         /// Adds a column of rates or seconds that may be NULL.
-        optional_float: Option<f64>, Float64Array, DataType::Float64, true, from_iter;
+        optional_float: Option<f64> => DataType::Float64, true, Float64Array::from_iter;
+        /// Adds a column of flags.
+        boolean: bool => DataType::Boolean, false, BooleanArray::from_iter;
         /// Adds a column of text.
-        text: &'r str, StringArray, DataType::Utf8, false, from_iter_values;
+        text: &'r str => DataType::Utf8, false, StringArray::from_iter_values;
         /// Adds a column of text that may be NULL.
-        optional_text: Option<&'r str>, StringArray, DataType::Utf8, true, from_iter;
+        optional_text: Option<&'r str> => DataType::Utf8, true, StringArray::from_iter;
         /// Adds a column of computed text that may be NULL.
-        optional_string: Option<String>, StringArray, DataType::Utf8, true, from_iter;
+        optional_string: Option<String> => DataType::Utf8, true, StringArray::from_iter;
+        /// Adds a column of lists of text.
+        text_list: Option<&'r [Name]> => DataType::new_list(DataType::Utf8, true), true, lists;
+        /// Adds a column of times; NULL if a time does not fit into 64 bits of nanoseconds.
+        time: Option<Millis> => TIME, true, times;
+        /// Adds a column of times in nanoseconds.
+        nanoseconds: i64 => TIME, false, TimestampNanosecondArray::from_iter_values;
     }
+}
 
-    /// Adds a column of flags.
-    pub(in super::super) fn boolean(
-        self,
-        name: &str,
-        comment: &str,
-        get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> bool + Send + Sync + 'static,
-    ) -> Self {
-        let build = move |rows: &[R::Row<'_>]| {
-            Arc::new(BooleanArray::from(rows.iter().map(&get).collect::<Vec<_>>())) as ArrayRef
-        };
-        self.push(Field::new(name, DataType::Boolean, false), comment, build)
-    }
+const TIME: DataType = DataType::Timestamp(TimeUnit::Nanosecond, None);
 
-    /// Adds a column of times; NULL if a time does not fit into 64 bits of nanoseconds.
-    pub(in super::super) fn time(
-        self,
-        name: &str,
-        comment: &str,
-        get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> Option<Millis> + Send + Sync + 'static,
-    ) -> Self {
-        self.times(name, comment, true, move |row| get(row).and_then(nanos))
-    }
+fn times(times: impl Iterator<Item = Option<Millis>>) -> TimestampNanosecondArray {
+    times.map(|time| time.and_then(nanos)).collect()
+}
 
-    /// Adds a column of times in nanoseconds.
-    pub(in super::super) fn times(
-        self,
-        name: &str,
-        comment: &str,
-        nullable: bool,
-        get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> Option<i64> + Send + Sync + 'static,
-    ) -> Self {
-        let build = move |rows: &[R::Row<'_>]| {
-            Arc::new(rows.iter().map(&get).collect::<TimestampNanosecondArray>()) as ArrayRef
-        };
-        self.push(Field::new(name, DataType::Timestamp(TimeUnit::Nanosecond, None), nullable), comment, build)
+fn lists<'a>(lists: impl Iterator<Item = Option<&'a [Name]>>) -> ListArray {
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    for names in lists {
+        names.iter().copied().flatten().for_each(|name| builder.values().append_value(name));
+        builder.append(names.is_some());
     }
-
-    /// Adds a column of lists of text.
-    pub(in super::super) fn text_list(
-        self,
-        name: &str,
-        comment: &str,
-        get: impl for<'r, 'a> Fn(&'r R::Row<'a>) -> Option<&'r [Name]> + Send + Sync + 'static,
-    ) -> Self {
-        let build = move |rows: &[R::Row<'_>]| {
-            let mut list = ListBuilder::new(StringBuilder::new());
-            for row in rows {
-                let names = get(row);
-                names.iter().copied().flatten().for_each(|name| list.values().append_value(name));
-                list.append(names.is_some());
-            }
-            Arc::new(list.finish()) as ArrayRef
-        };
-        let item = Field::new("item", DataType::Utf8, true);
-        self.push(Field::new(name, DataType::List(Arc::new(item)), true), comment, build)
-    }
+    builder.finish()
 }

@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind, count};
 use crate::{
     model::SourceKind,
     status,
@@ -59,12 +59,12 @@ impl Table for Clusters {
             .time("history_since", "Time of the oldest sample in memory (UTC)", |row| {
                 row.of.samples.times().next().map(|(_, oldest)| oldest.at)
             })
-            .int64("history_bytes", "Bytes of the samples in memory", |row| super::saturating_i64(row.of.samples.bytes))
+            .int64("history_bytes", "Bytes of the samples in memory", |row| count(row.of.samples.bytes))
             .int64("audited_groups", "Groups compared with their coordinators", |row| {
-                super::saturating_i64(row.of.source.audit.groups.get())
+                count(row.of.source.audit.groups.get())
             })
             .int64("audit_differences", "Current differences: see the table audit", |row| {
-                super::saturating_i64(row.of.source.audit.differences().len())
+                count(row.of.source.audit.differences().len())
             })
             .text(
                 "mode",

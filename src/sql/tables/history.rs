@@ -5,10 +5,15 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use super::super::{
-    error::SqlError,
-    predicate::SAMPLED_AT,
-    table::{AnyTable, BATCH_ROWS, Batches, Columns, Layout, RowType, ScanRequest, Unit, UnitKind, Units, boxed_scan},
+use tokio::task::block_in_place;
+
+use super::{
+    super::{
+        error::SqlError,
+        predicate::SAMPLED_AT,
+        table::{BATCH_ROWS, Batches, Layout, ScanRequest, Units},
+    },
+    Columns, Flow, ScanPredicate, Table, Unit, UnitKind,
 };
 use crate::{
     history::joined::{Ages, JoinedKey, JoinedReader, SampleQuery, SampleRef},
@@ -17,11 +22,6 @@ use crate::{
 };
 
 const AGE: &str = "lag_seconds";
-/// Keys that are read from the history store at a time. The thread is released once for all of them, and all are in
-/// memory.
-const KEYS_PER_READ: usize = 32;
-/// Maximum number of samples for which several keys are read at a time.
-const MAX_SAMPLES_PER_READ: usize = 1000;
 
 /// A sample of a key.
 pub(super) struct Row<'a> {
@@ -36,76 +36,74 @@ pub(super) struct Row<'a> {
     age: Option<f64>,
 }
 
-/// The row type of the table.
-pub(super) struct Samples;
+pub(super) struct History;
 
-impl RowType for Samples {
+impl Table for History {
     type Row<'a> = Row<'a>;
-}
+    const NAME: &'static str = "history";
+    const COMMENT: &'static str = "Samples of every committed offset with its log end, as far back as history reaches";
+    const UNIT: UnitKind = UnitKind::Source;
 
-/// Returns the table.
-pub(super) fn table() -> Arc<AnyTable> {
-    let layout = Arc::new(Layout::from(columns()));
-    Arc::new(AnyTable {
-        name: "history",
-        comment: "Samples of every committed offset with its log end, as far back as history reaches",
-        unit: UnitKind::Source,
-        shows_unloaded: false,
-        order: &[],
-        schema: Arc::clone(&layout.schema),
-        count: |_| None,
-        scan: boxed_scan(move |units, request, bounds| scan(Arc::clone(&layout), units, request, bounds.clone())),
-    })
-}
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .nanoseconds(SAMPLED_AT, "Time of the sample (UTC)", |row| row.at)
+            .text("cluster", "Name of the cluster in the configuration", |row| row.cluster)
+            .text("source", "Source of the offset; kafka is the cluster itself", |row| row.source)
+            .text("group_id", "Group id, including groups that no longer exist", |row| &row.group)
+            .text("topic", "Topic name", |row| &row.topic)
+            .int32("partition", "Partition of the topic", |row| row.partition)
+            .int64("committed_offset", "Offset of the next record that the group would have read", |row| {
+                row.point.committed_offset
+            })
+            .optional_int64("log_end_offset", "High watermark of the partition", |row| row.point.log_end_offset)
+            .optional_int64("lag", "Uncommitted records at that time, including deleted ones; NULL if unknown", |row| {
+                row.point.lag
+            })
+            .optional_float(
+                AGE,
+                "Age of the oldest unread record at that time (s), from the log ends of earlier samples; NULL if \
+                 unknown",
+                |row| row.age,
+            )
+    }
 
-fn columns() -> Columns<Samples> {
-    Columns::<Samples>::default()
-        .times(SAMPLED_AT, "Time of the sample (UTC)", false, |row| Some(row.at))
-        .text("cluster", "Name of the cluster in the configuration", |row| row.cluster)
-        .text("source", "Source of the offset; kafka is the cluster itself", |row| row.source)
-        .text("group_id", "Group id, including groups that no longer exist", |row| &row.group)
-        .text("topic", "Topic name", |row| &row.topic)
-        .int32("partition", "Partition of the topic", |row| row.partition)
-        .int64("committed_offset", "Offset of the next record that the group would have read", |row| {
-            row.point.committed_offset
-        })
-        .optional_int64("log_end_offset", "High watermark of the partition", |row| row.point.log_end_offset)
-        .optional_int64("lag", "Uncommitted records at that time, including deleted ones; NULL if unknown", |row| {
-            row.point.lag
-        })
-        .optional_float(
-            AGE,
-            "Age of the oldest unread record at that time (s), from the log ends of earlier samples; NULL if unknown",
-            |row| row.age,
-        )
-}
+    /// The scan does not use this.
+    fn rows<'a>(_: Unit<'a>, _: &'a ScanPredicate, _: impl FnMut(Row<'a>) -> Flow) -> Flow {
+        Flow::Continue(())
+    }
 
-fn scan<'a>(layout: Arc<Layout<Samples>>, units: Units<'a>, request: &'a ScanRequest, bounds: Bounds) -> Batches<'a> {
-    let times = request.predicate.times();
-    let mut keys = units.flat_map(move |unit| keys(unit, request, &times, bounds.clone())).fuse();
-    let mut left = request.limit.unwrap_or(usize::MAX);
-    let mut sampled: Option<Sampled<'a>> = None;
-    Box::new(std::iter::from_fn(move || {
-        let (mut rows, room) = (vec![], left.min(BATCH_ROWS));
-        while rows.len() < room {
-            let more = sampled.iter_mut().flat_map(Sampled::rows).take(room - rows.len());
-            rows.extend(more);
-            if rows.len() == room {
-                break;
-            }
-            match keys.next() {
-                Some(Ok(next)) => sampled = Some(next),
-                Some(Err(ReadError::OverBudget)) => {
-                    left = 0;
-                    return Some(Err(SqlError::memory().into_datafusion()));
+    fn scan<'a>(layout: Arc<Layout<Self>>, units: Units<'a>, request: &'a ScanRequest, bounds: Bounds) -> Batches<'a> {
+        let times = request.predicate.times();
+        let mut units = units.peekable();
+        // All clusters share the history store.
+        let waits = units.peek().is_some_and(|unit| unit.cluster.cluster.history_store().is_some());
+        let mut keys = units.flat_map(move |unit| keys(unit, request, &times, bounds.clone())).fuse();
+        let mut left = request.limit.unwrap_or(usize::MAX);
+        let mut sampled: Option<Sampled<'a>> = None;
+        let mut next = move || {
+            let (mut rows, room) = (vec![], left.min(BATCH_ROWS));
+            while rows.len() < room {
+                let more = sampled.iter_mut().flat_map(Sampled::rows).take(room - rows.len());
+                rows.extend(more);
+                if rows.len() == room {
+                    break;
                 }
-                // The scan reports why the statement was cancelled.
-                Some(Err(ReadError::Stopped)) | None => break,
+                match keys.next() {
+                    Some(Ok(next)) => sampled = Some(next),
+                    Some(Err(ReadError::OverBudget)) => {
+                        left = 0;
+                        return Some(Err(SqlError::memory().into_datafusion()));
+                    }
+                    // The scan reports why the statement was cancelled.
+                    Some(Err(ReadError::Stopped)) | None => break,
+                }
             }
-        }
-        left -= rows.len();
-        (!rows.is_empty()).then(|| layout.batch(&rows, request))
-    }))
+            left -= rows.len();
+            (!rows.is_empty()).then(|| layout.batch(&rows, request))
+        };
+        // Other tasks run on the thread while this waits for the history store.
+        Box::new(std::iter::from_fn(move || if waits { block_in_place(&mut next) } else { next() }))
+    }
 }
 
 /// A key, and the samples of it that are returned.
@@ -161,30 +159,18 @@ fn keys<'a>(
         ages: of.needs(&[AGE]),
         bounds,
     };
-    // Other tasks run on the thread while this waits for the history store.
-    let waits = unit.cluster.cluster.history_store().is_some();
-    let mut joined = run_blocking(waits, || {
-        JoinedReader::new(unit.cluster, wanted, |id| of.groups.includes(id), |sample_refs| sample_refs)
-    });
+    let mut joined = JoinedReader::new(unit.cluster, wanted, |id| of.groups.includes(id), |sample_refs| sample_refs);
     let sample_refs: Arc<[SampleRef]> =
         joined.as_mut().map(|joined| std::mem::take(&mut joined.sample_refs)).unwrap_or_default().into();
-    let keys_per_read = if sample_refs.len() > MAX_SAMPLES_PER_READ { 1 } else { KEYS_PER_READ };
     let (cluster, source) = (&*unit.cluster.cluster.name, &*unit.cluster.source.id.name);
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
-    let (mut read_keys, mut failed) = (vec![].into_iter(), false);
+    let mut failed = false;
     let keys = std::iter::from_fn(move || {
-        read_keys.next().or_else(|| {
-            let mut next = || {
-                let next = match &mut joined {
-                    Ok(joined) => joined.next_key(has_key).transpose(),
-                    Err(error) => Some(Err(*error)),
-                };
-                next.filter(|next| !std::mem::replace(&mut failed, next.is_err()))
-            };
-            read_keys = run_blocking(waits, || std::iter::from_fn(&mut next).take(keys_per_read).collect::<Vec<_>>())
-                .into_iter();
-            read_keys.next()
-        })
+        let next = match &mut joined {
+            Ok(joined) => joined.next_key(has_key).transpose(),
+            Err(error) => Some(Err(*error)),
+        };
+        next.filter(|next| !std::mem::replace(&mut failed, next.is_err()))
     });
     keys.map(move |next| {
         let (group, key) = next?;
@@ -198,11 +184,6 @@ fn keys<'a>(
             shown: 0,
         })
     })
-}
-
-/// Runs code that may block on the history store.
-fn run_blocking<T>(waits: bool, work: impl FnOnce() -> T) -> T {
-    if waits { tokio::task::block_in_place(work) } else { work() }
 }
 
 #[cfg(test)]

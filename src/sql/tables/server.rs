@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind, count};
 use crate::{
     status::{GIT_REVISION, VERSION, resident_bytes},
     store::{
@@ -34,16 +34,16 @@ impl Table for Server {
                 cut.taken_at.saturating_sub(cut.started_at) / 1000
             })
             .optional_int64("resident_bytes", "Resident memory of the process (bytes); NULL if unknown", |_| {
-                resident_bytes().map(super::saturating_i64)
+                resident_bytes().map(count)
             })
             .int64("held_bytes", "Retained bytes: old versions that only readers still use", |cut| {
-                super::saturating_i64(cut.retained_bytes)
+                count(cut.retained_bytes)
             })
             .int64("sql_threads", "Threads for statements, calls and scrapes, idle ones included", |cut| {
-                super::saturating_i64(cut.work.threads)
+                count(cut.work.threads)
             })
             .int64("silent_sql_threads", "Cancelled statements and calls that are still running, at most 4", |cut| {
-                super::saturating_i64(cut.work.abandoned.len())
+                count(cut.work.abandoned.len())
             })
             .optional_string(
                 "abandoned_work",
@@ -53,7 +53,7 @@ impl Table for Server {
             .optional_int64(
                 "history_unreadable_files",
                 "Files of the history store that cannot be read; they are not deleted; NULL without a store",
-                |cut| history(cut).map(|status| super::saturating_i64(status.unreadable)),
+                |cut| history(cut).map(|status| count(status.unreadable)),
             )
             .optional_string(
                 "history_unreadable",

@@ -1,13 +1,20 @@
 //! `sources`: the read progress of each source.
 
-use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind};
-use crate::status::LogPartitionStatus;
+use super::{Columns, Flow, ScanPredicate, Table, Unit, UnitKind, count};
+use crate::{status::LogPartitionStatus, store::source::ReadOutcome};
 
 pub(super) struct Sources;
 
 pub(super) struct Row<'a> {
     cluster: &'a str,
-    partition: LogPartitionStatus,
+    status: LogPartitionStatus,
+}
+
+impl Row<'_> {
+    /// Returns the outcome of the last complete poll of a store.
+    fn read(&self) -> Option<&ReadOutcome> {
+        self.status.last_read.as_deref()
+    }
 }
 
 impl Table for Sources {
@@ -20,77 +27,75 @@ impl Table for Sources {
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
             .text("cluster", "Name of the cluster in the configuration", |row| row.cluster)
-            .text("source", "Source that stores the offsets; kafka is the cluster itself", |row| &row.partition.source)
+            .text("source", "Source that stores the offsets; kafka is the cluster itself", |row| &row.status.source)
             .optional_int32(
                 "log_partition",
                 "Partition of __consumer_offsets; NULL for sources other than a log",
-                |row| row.partition.log_partition,
+                |row| row.status.log_partition,
             )
-            .text("state", "loading, live or failing", |row| row.partition.state)
-            .optional_int64("position", "Next offset to apply", |row| row.partition.position)
-            .optional_int64("target", "End offset at the start; loading ends there", |row| row.partition.target)
-            .optional_int64("end_offset", "High watermark", |row| row.partition.end_offset)
+            .text("state", "loading, live or failing", |row| row.status.state)
+            .optional_int64("position", "Next offset to apply", |row| row.status.position)
+            .optional_int64("target", "End offset at the start; loading ends there", |row| row.status.target)
+            .optional_int64("end_offset", "High watermark", |row| row.status.end_offset)
             .optional_int64("last_stable_offset", "Offset up to which transactions are decided", |row| {
-                row.partition.last_stable_offset
+                row.status.last_stable_offset
             })
             .time(
                 "open_transaction_since",
                 "Time of the first record of an open transaction that blocks the reader (UTC)",
-                |row| row.partition.open_transaction_since,
+                |row| row.status.open_transaction_since,
             )
-            .optional_int64("behind", "Records left to read: end_offset - position", |row| row.partition.behind())
-            .int64("records", "Number of records read", |row| super::saturating_i64(row.partition.records))
-            .int64("tombstones", "Number of tombstones read", |row| super::saturating_i64(row.partition.tombstones))
+            .optional_int64("behind", "Records left to read: end_offset - position", |row| row.status.behind())
+            .int64("records", "Number of records read", |row| count(row.status.records))
+            .int64("tombstones", "Number of tombstones read", |row| count(row.status.tombstones))
             .int64("decode_errors", "Number of records that could not be decoded", |row| {
-                super::saturating_i64(row.partition.decode_errors.values().sum::<u64>())
+                count(row.status.decode_errors.values().sum::<u64>())
             })
             .int64("unknown_types", "Number of records of unknown types", |row| {
-                super::saturating_i64(row.partition.unknown_types.values().sum::<u64>())
+                count(row.status.unknown_types.values().sum::<u64>())
             })
-            .time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at)
-            .optional_string("last_error", "Text of the last error", |row| row.partition.last_error.clone())
-            .text("kind", "Kind of the store", |row| &row.partition.kind)
-            .optional_text("mode", "Mode in which a Kafka cluster is read: log or admin", |row| row.partition.mode)
+            .time("last_record_at", "Time of the last record read (UTC)", |row| row.status.last_record_at)
+            .optional_string("last_error", "Text of the last error", |row| row.status.last_error.clone())
+            .text("kind", "Kind of the store", |row| &row.status.kind)
+            .optional_text("mode", "Mode in which a Kafka cluster is read: log or admin", |row| row.status.mode)
             .optional_int64("entries", "Offsets in the last complete poll of a store", |row| {
-                Some(super::saturating_i64(row.partition.last_read.as_ref()?.entries))
+                Some(count(row.read()?.entries))
             })
             .optional_int64("unmatched", "Keys in the last complete poll that do not match the layout", |row| {
-                Some(super::saturating_i64(row.partition.last_read.as_ref()?.unmatched))
+                Some(count(row.read()?.unmatched))
             })
             .optional_int64("malformed", "Keys in the last complete poll without a valid offset", |row| {
-                Some(super::saturating_i64(row.partition.last_read.as_ref()?.malformed))
+                Some(count(row.read()?.malformed))
             })
             .optional_int64(
                 "ambiguous",
                 "Keys in the last complete poll that match the layout in several ways",
-                |row| Some(super::saturating_i64(row.partition.last_read.as_ref()?.ambiguous)),
+                |row| Some(count(row.read()?.ambiguous)),
             )
             .optional_int64(
                 "forbidden",
                 "Keys in the last complete poll that the store does not allow to read",
-                |row| Some(super::saturating_i64(row.partition.last_read.as_ref()?.forbidden)),
+                |row| Some(count(row.read()?.forbidden)),
             )
             .optional_string("last_rejected", "Last key that was rejected; never its value", |row| {
-                row.partition.last_read.as_ref()?.last_rejected.clone()
+                row.read()?.last_rejected.clone()
             })
-            .time("last_read_at", "Time of the last complete poll (UTC)", |row| {
-                Some(row.partition.last_read.as_ref()?.read_at)
-            })
+            .time("last_read_at", "Time of the last complete poll (UTC)", |row| Some(row.read()?.read_at))
             .optional_float(
                 "read_seconds",
                 "Duration of the last complete poll (s); in admin mode, of a round over all groups",
-                |row| Some(row.partition.last_read.as_ref()?.seconds),
+                |row| Some(row.read()?.seconds),
             )
             .optional_float(
                 "interval_seconds",
                 "Time between polls (s); in admin mode, the longest time between two polls of a group",
-                |row| Some(row.partition.last_read.as_ref()?.interval.as_secs_f64()),
+                |row| Some(row.read()?.interval.as_secs_f64()),
             )
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &*unit.cluster.cluster.name;
         let sources = crate::status::sources(&unit.cluster.source, &unit.cluster.health, &unit.cluster.ends);
-        sources.into_iter().map(move |partition| Row { cluster, partition }).try_for_each(take)
+        sources.into_iter().map(move |status| Row { cluster, status }).try_for_each(take)
     }
 }

@@ -31,24 +31,19 @@ SELECT e.cluster, e.source, e.group_id, e.topic, e.partitions, e.member_id, m.in
        e.lag, e.unknown_lag_partitions, e.last_committed_at, e.active
 FROM edges e
 LEFT JOIN members m ON m.cluster = e.cluster AND m.source = e.members_of AND m.group_id = e.group_id AND m.member_id = e.member_id",
-    columns: RELATIONS_COLUMNS,
+    comments: &[
+        ("topic", "Topic that the group committed to, or of which the member owns partitions"),
+        ("partitions", "Number of partitions that the member owns; if member_id is NULL, of those without an owner"),
+        ("member_id", "Member id of the owner; NULL for partitions without an owner"),
+        ("instance_id", "group.instance.id of the owner, if it is a static member"),
+        ("client_id", "client.id of the owner"),
+        ("client_host", "Host of the owner, as the broker reports it"),
+        ("lag", "Sum of the known lags of the partitions"),
+        ("unknown_lag_partitions", "Number of the partitions with a committed offset and unknown lag"),
+        ("last_committed_at", "Time of the newest commit to the partitions (UTC)"),
+        ("active", "Whether the partitions have an owner, or one has a commit within lag.active_within"),
+    ],
 };
-
-const RELATIONS_COLUMNS: &[(&str, &str)] = &[
-    ("cluster", "Name of the cluster in the configuration"),
-    ("source", "Source that stores the group's offsets; kafka is the cluster itself"),
-    ("group_id", "Group id"),
-    ("topic", "Topic that the group committed to, or of which the member owns partitions"),
-    ("partitions", "Number of partitions that the member owns; if member_id is NULL, of those without an owner"),
-    ("member_id", "Member id of the owner; NULL for partitions without an owner"),
-    ("instance_id", "group.instance.id of the owner, if it is a static member"),
-    ("client_id", "client.id of the owner"),
-    ("client_host", "Host of the owner, as the broker reports it"),
-    ("lag", "Sum of the known lags of the partitions"),
-    ("unknown_lag_partitions", "Number of the partitions with a committed offset and unknown lag"),
-    ("last_committed_at", "Time of the newest commit to the partitions (UTC)"),
-    ("active", "Whether the partitions have an owner, or one has a commit within lag.active_within"),
-];
 
 /// The active edges group → topic → owner.
 const ACTIVE_CONSUMERS: ViewDefinition = ViewDefinition {
@@ -58,13 +53,7 @@ const ACTIVE_CONSUMERS: ViewDefinition = ViewDefinition {
 SELECT cluster, source, group_id, topic, partitions, member_id, instance_id, client_id, client_host,
        lag, unknown_lag_partitions, last_committed_at
 FROM relations WHERE active",
-    columns: ACTIVE_COLUMNS,
-};
-
-/// The columns of `relations` without the last one, `active`.
-const ACTIVE_COLUMNS: &[(&str, &str)] = match RELATIONS_COLUMNS.split_last() {
-    Some((_, columns)) => columns,
-    None => &[],
+    comments: &[],
 };
 
 /// One row per group, for lists of groups.
@@ -94,28 +83,10 @@ SELECT g.cluster, g.source, g.group_id, g.kind, g.state, g.coordinator,
 FROM groups g
 LEFT JOIN t ON t.cluster = g.cluster AND t.source = g.source AND t.group_id = g.group_id
 LEFT JOIN m ON m.cluster = g.cluster AND m.source = g.source AND m.group_id = g.group_id",
-    columns: &[
-        ("cluster", "Name of the cluster in the configuration"),
-        ("source", "Source that stores the group's offsets; kafka is the cluster itself"),
-        ("group_id", "Group id"),
-        ("kind", "classic, consumer, share, streams or simple (offsets only)"),
-        ("state", "State, as Kafka's tools name it, as far as the log shows it"),
-        ("coordinator", "Broker id of the group's coordinator"),
+    comments: &[
         ("topics", "Number of topics that the group committed to or owns partitions of"),
         ("active_topics", "Number of topics of which a member owns partitions"),
-        ("partitions", "Number of partitions with a committed offset"),
-        ("members", "Number of members; NULL if unknown"),
         ("active_members", "Number of members that own partitions"),
-        ("lag", "Sum of the known lags"),
-        ("max_lag_seconds", "Greatest known time lag of a partition (s)"),
-        ("unknown_lag_partitions", "Number of partitions with unknown lag"),
-        ("status", "Worst status of its partitions"),
-        ("last_committed_at", "Time of the newest commit (UTC)"),
-        ("active", "Whether the group committed within lag.active_within or has members"),
-        (
-            "offsets_kept_in",
-            "Other sources that store offsets of this group id, if this group has members but no offsets",
-        ),
     ],
 };
 
@@ -126,16 +97,7 @@ const STOPPED_GROUPS: ViewDefinition = ViewDefinition {
     sql: "\
 SELECT cluster, source, group_id, state, members, lag, max_lag_seconds, last_committed_at
 FROM groups WHERE status = 'stopped'",
-    columns: &[
-        ("cluster", "Name of the cluster in the configuration"),
-        ("source", "Source that stores the group's offsets; kafka is the cluster itself"),
-        ("group_id", "Group id"),
-        ("state", "State, as Kafka's tools name it, as far as the log shows it"),
-        ("members", "Number of members"),
-        ("lag", "Sum of the known lags"),
-        ("max_lag_seconds", "Greatest known time lag of a partition (s)"),
-        ("last_committed_at", "Time of the newest commit (UTC)"),
-    ],
+    comments: &[],
 };
 
 /// The partitions of groups that commit to several places.

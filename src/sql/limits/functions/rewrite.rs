@@ -18,7 +18,7 @@ use datafusion::{
 };
 
 use super::{
-    super::{super::builtin::BuiltinFunction, account::check_current, width},
+    super::{super::builtin::builtin, memory::check_current, width},
     OperatorAccount, bounded, cost_model, is_bounded, size,
 };
 
@@ -137,7 +137,7 @@ fn pattern(name: &'static str) -> Arc<ScalarUDF> {
         }
         _ => Err(DataFusionError::Plan("LIKE requires a text and a pattern".to_owned())),
     };
-    BuiltinFunction::new(name, 2, |_, _| Ok(DataType::Boolean), compute).function()
+    builtin(name, 2, |_, _| Ok(DataType::Boolean), compute)
 }
 
 /// Wraps the condition of a join so that it fails once the statement must end, since a join may evaluate its condition
@@ -163,7 +163,7 @@ fn reserving() -> Arc<ScalarUDF> {
         }
         Ok(value)
     };
-    BuiltinFunction::new(RESERVING, 1, |_, kinds| kinds.first().cloned().ok_or_else(no_value), compute).function()
+    builtin(RESERVING, 1, |_, kinds| kinds.first().cloned().ok_or_else(no_value), compute)
 }
 
 fn no_value() -> DataFusionError {

@@ -2,7 +2,7 @@ use datafusion::{arrow::datatypes::Schema, common::config::ConfigOptions, physic
 
 use super::*;
 use crate::{
-    sql::{error::SqlError, limits::account::plan_cancellable},
+    sql::{error::SqlError, limits::memory::plan_cancellable},
     work::{CancelHandle, EndReason, WorkError},
 };
 

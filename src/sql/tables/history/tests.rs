@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     history::tests::{Lab, lab},
+    sql::table::AnyTable,
     store::history_store::{Budget as _, FixedBudget},
 };
 
@@ -22,7 +23,7 @@ fn moving() -> Lab {
 
 /// Returns the number of rows of each batch of the whole table.
 fn read(lab: &Lab, bounds: &Bounds) -> datafusion::common::Result<Vec<usize>> {
-    let (table, cut) = (table(), lab.store.cut("", false).unwrap());
+    let (table, cut) = (AnyTable::of::<History>(), lab.store.cut("", false).unwrap());
     let unit = Unit { cut: &cut, cluster: &cut.sources[0], group: None, offsets: 0..0 };
     let columns = table.schema.fields().iter().map(|field| field.name().clone()).collect();
     let predicate = super::super::super::predicate::ScanPredicate::new(&[], columns);
@@ -32,7 +33,7 @@ fn read(lab: &Lab, bounds: &Bounds) -> datafusion::common::Result<Vec<usize>> {
         schema: Arc::clone(&table.schema),
         limit: None,
     };
-    let batches = (table.scan)(Box::new(std::iter::once(unit)), &request, bounds);
+    let batches = (table.scan)(Box::new(std::iter::once(unit)), &request, bounds.clone());
     batches.map(|batch| batch.map(|batch| batch.num_rows())).collect()
 }
 
