@@ -55,7 +55,7 @@ section! {
         /// Time between two scans of the cells that were written since the previous scan; longer if a scan takes more
         /// than a twentieth of it. All cells are scanned 60 times less often.
         pub interval: Duration = Time("10s"), "a scan without new cells is one request for each region";
-        /// User whom HBase is told. HBase believes it, since there is no authentication.
+        /// User name that HBase receives. HBase does not verify it, since there is no authentication.
         pub user: String = Text("offsetd"), "HBase checks the rights of a user only if it is configured to";
     }
 }
@@ -218,9 +218,10 @@ fn settings_error(error: &HbaseError) -> SourceError {
 const PORT: u16 = 16_000;
 /// Factor by which the time between two scans of all cells exceeds `interval`.
 const INTERVAL_FACTOR: u32 = 60;
-/// Time before the newest known timestamp from which new cells are scanned, in milliseconds: cells become visible in
-/// another order than that of their timestamps, which clients or several servers set.
+/// Maximum time before the newest known timestamp from which new cells are scanned, in milliseconds: cells become visible
+/// in another order than that of their timestamps, which clients or several servers set.
 const OVERLAP: Millis = 60_000;
+const MILLIS_PER_TICK: Millis = 100;
 /// Minimum pause after a scan of the new cells, as a multiple of the time that it took.
 const PAUSE_FACTOR: Ticks = 20;
 /// Indices of a layout's name templates.
@@ -243,6 +244,8 @@ pub struct HbaseListing {
 struct SeenCells {
     /// The newest timestamp that is not in the future.
     newest: Millis,
+    /// The end of the read that first saw it.
+    newest_seen_at: Ticks,
     /// The greatest batch of each offset, by a hash of its key: an application may write an earlier batch again.
     batches: HashMap<u64, i64>,
     hasher: RandomState,
@@ -260,6 +263,7 @@ impl HbaseListing {
     fn read(&mut self, round: &mut ListingRound<'_>, from: Option<u64>) -> Result<bool, SourceError> {
         let (layout, selection) = self.settings.read_layout(&self.common).map_err(|error| settings_error(&error))?;
         let mut entries = EntryReader::new(&layout, round);
+        let newest_before = self.seen.newest;
         let (now, seen) = (self.clock.now(), &mut self.seen);
         let mut row: Option<(Vec<u8>, Option<OffsetParts>)> = None;
         self.table.scan(&selection, from, &mut |cell| {
@@ -279,6 +283,9 @@ impl HbaseListing {
             }
             row = Some(parsed);
         })?;
+        if self.seen.newest > newest_before {
+            self.seen.newest_seen_at = self.clock.ticks();
+        }
         let awaits_topics = entries.awaits_topics();
         entries.finish();
         Ok(awaits_topics)
@@ -287,7 +294,7 @@ impl HbaseListing {
     /// Reads the cells that were written since the last read.
     fn read_new(&mut self, subsets: &SubsetReader<'_>) -> Result<(), SourceError> {
         let begun = self.clock.ticks();
-        let from = u64::try_from(self.seen.newest.saturating_sub(OVERLAP)).unwrap_or(0);
+        let from = self.seen.next_from(begun);
         subsets.read_changes(|round| self.read(round, Some(from)).map(drop))?;
         self.next_read = Some(self.after_read(begun));
         Ok(())
@@ -332,6 +339,14 @@ impl Listing for HbaseListing {
 }
 
 impl SeenCells {
+    /// Returns the timestamp from which new cells are scanned. The overlap with earlier scans shrinks while no newer cell
+    /// appears, so that a table at rest is not read again and again.
+    fn next_from(&self, now: Ticks) -> u64 {
+        let quiet = Millis::from(now.saturating_sub(self.newest_seen_at)) * MILLIS_PER_TICK;
+        let overlap = OVERLAP.saturating_sub(quiet).max(0);
+        u64::try_from(self.newest.saturating_sub(overlap)).unwrap_or(0)
+    }
+
     /// Records the batch of an offset. Returns whether no greater batch of it was seen. An offset without a batch is
     /// always the newest.
     fn is_newest_batch(&mut self, row: &OffsetParts, column: &OffsetParts) -> bool {

@@ -77,3 +77,12 @@ fn the_greatest_batch_of_an_offset_counts() {
         assert_eq!(seen.is_newest_batch(&row(topic, batch), &column(partition)), expected, "{topic} {batch:?}");
     }
 }
+
+#[test]
+fn the_overlap_of_scans_shrinks_while_no_newer_cell_appears() {
+    let seen = SeenCells { newest: 1_000_000, newest_seen_at: 50, ..SeenCells::default() };
+    for (now, from) in [(50, 940_000), (150, 950_000), (650, 1_000_000), (10_000, 1_000_000)] {
+        assert_eq!(seen.next_from(now), from, "{now}");
+    }
+    assert_eq!(SeenCells::default().next_from(0), 0);
+}
