@@ -1,8 +1,8 @@
 //! Offsets that applications keep in HBase, in the cells of a table.
 //!
 //! The table is read by HBase's native RPC protocol, without authentication (SIMPLE). All cells that match the layout are
-//! scanned at first and every 60 intervals, which also shows deletions. In between, each interval, only the cells are
-//! scanned that were written since the previous scan, by their timestamps.
+//! scanned at first and every 60 intervals, which also shows deletions. In between, each interval, only the cells
+//! that were written since the previous scan are scanned, by their timestamps.
 
 use std::{
     collections::HashMap,
@@ -37,8 +37,8 @@ section! {
     /// Settings of a `[sources.NAME]` of kind hbase: offsets in a table of HBase 2.3 or later.
     #[derive(Clone, Debug)]
     pub struct Hbase {
-        /// Masters of the cluster: HOST:PORT, several separated by commas. The default port is 16000. From HBase 2.5, any
-        /// region server will do as well.
+        /// Masters of the cluster: HOST:PORT, several separated by commas. The default port is 16000. From HBase 2.5,
+        /// any region server will do as well.
         pub servers: String = Servers(""), "no default; required";
         /// Table: TABLE in the namespace default, or NAMESPACE:TABLE.
         pub table: String = Text(""), "no default; required";
@@ -218,8 +218,8 @@ fn settings_error(error: &HbaseError) -> SourceError {
 const PORT: u16 = 16_000;
 /// Factor by which the time between two scans of all cells exceeds `interval`.
 const INTERVAL_FACTOR: u32 = 60;
-/// Maximum time before the newest known timestamp from which new cells are scanned, in milliseconds: cells become visible
-/// in another order than that of their timestamps, which clients or several servers set.
+/// Maximum time before the newest known timestamp from which new cells are scanned, in milliseconds: cells become
+/// visible in another order than that of their timestamps, which clients or several servers set.
 const OVERLAP: Millis = 60_000;
 const MILLIS_PER_TICK: Millis = 100;
 /// Minimum pause after a scan of the new cells, as a multiple of the time that it took.
@@ -314,8 +314,8 @@ impl Listing for HbaseListing {
         self.next_read = None;
         self.seen = SeenCells::default();
         let awaits_topics = self.read(round, None)?;
-        // Otherwise the next scan of all cells comes soon. It resolves the cells that are ambiguous until the topics are
-        // known.
+        // Otherwise the next scan of all cells comes soon. It resolves the cells that are ambiguous until the topics
+        // are known.
         self.next_read = (!awaits_topics).then(|| self.after_read(begun));
         Ok(true)
     }
@@ -339,8 +339,8 @@ impl Listing for HbaseListing {
 }
 
 impl SeenCells {
-    /// Returns the timestamp from which new cells are scanned. The overlap with earlier scans shrinks while no newer cell
-    /// appears, so that a table at rest is not read again and again.
+    /// Returns the timestamp from which new cells are scanned. The overlap with earlier scans shrinks while no newer
+    /// cell appears, so that a table at rest is not read again and again.
     fn next_from(&self, now: Ticks) -> u64 {
         let quiet = Millis::from(now.saturating_sub(self.newest_seen_at)) * MILLIS_PER_TICK;
         let overlap = OVERLAP.saturating_sub(quiet).max(0);

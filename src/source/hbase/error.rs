@@ -86,8 +86,8 @@ const NEEDS_KERBEROS: &str = "Authentication is required";
 fn hint(class: &str, message: &str) -> &'static str {
     match class {
         "AccessDeniedException" if message.ends_with(NEEDS_KERBEROS) => {
-            "; clusters with Kerberos cannot be read: let a program that may read the table write its offsets to a file, and \
-             use a source of kind import"
+            "; clusters with Kerberos cannot be read: let a program that may read the table write its offsets to a file, \
+             and use a source of kind import"
         }
         "AccessDeniedException" => "; grant the user of `user` READ on the family of `column`",
         "NoSuchColumnFamilyException" => "; check the family in `column`",

@@ -77,8 +77,8 @@ impl Table {
         Self { name, servers, user: user.to_owned(), limit, regions: vec![], connections: HashMap::new() }
     }
 
-    /// Passes the newest version of each selected cell to `each`, in the order of the rows. With `from`, only cells with
-    /// this timestamp or a later one. A cell may be passed twice.
+    /// Passes the newest version of each selected cell to `each`, in the order of the rows. With `from`, only cells
+    /// with this timestamp or a later one. A cell may be passed twice.
     pub(super) fn scan(
         &mut self,
         selection: &Selection,
@@ -121,8 +121,8 @@ impl Table {
         self.regions.len()
     }
 
-    /// Scans the region with the row at `position` and moves `position` to the end of the region. Returns whether it was
-    /// the last region of the scan.
+    /// Scans the region with the row at `position` and moves `position` to the end of the region. Returns whether it
+    /// was the last region of the scan.
     fn scan_next_region(
         &mut self,
         scan: &Scan,

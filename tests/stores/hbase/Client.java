@@ -73,7 +73,7 @@ public final class Client {
                     table.put(put);
                 }
             }
-            // fill TABLE FAMILY ROWS COLUMNS: rows topic-I:group-I:1 with the offset 1000 + column number in each column.
+            // fill TABLE FAMILY ROWS COLUMNS: rows topic-I:group-I:1 with the offset 1000 + COLUMN in each column.
             case "fill" -> fill(name, words);
             // delete TABLE ROW
             case "delete" -> {
@@ -82,7 +82,10 @@ public final class Client {
                 }
             }
             // split TABLE ROW: splits the region of a row at that row.
-            case "split" -> admin.splitRegionAsync(region(name, words[2]).getRegion().getRegionName(), Bytes.toBytes(words[2])).get();
+            case "split" -> {
+                byte[] region = region(name, words[2]).getRegion().getRegionName();
+                admin.splitRegionAsync(region, Bytes.toBytes(words[2])).get();
+            }
             // move TABLE ROW: moves the region of a row to another server.
             case "move" -> {
                 HRegionLocation region = region(name, words[2]);
@@ -122,7 +125,8 @@ public final class Client {
             for (int row = 0; row < Integer.parseInt(words[3]); row++) {
                 Put put = new Put(Bytes.toBytes("topic-" + row + ":group-" + row + ":1"));
                 for (int column = 0; column < Integer.parseInt(words[4]); column++) {
-                    put.addColumn(Bytes.toBytes(words[2]), Bytes.toBytes("" + column), Bytes.toBytes("" + (1000 + column)));
+                    byte[] offset = Bytes.toBytes("" + (1000 + column));
+                    put.addColumn(Bytes.toBytes(words[2]), Bytes.toBytes("" + column), offset);
                 }
                 puts.add(put);
                 if (puts.size() == 500) {
