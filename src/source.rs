@@ -23,6 +23,8 @@ use crate::{
     },
 };
 
+#[cfg(feature = "store-hbase")]
+pub mod hbase;
 pub mod import;
 pub mod kafka;
 pub mod layout;
@@ -33,6 +35,8 @@ pub mod redis;
 
 /// Kinds of sources that the configuration can name.
 const KINDS: &[KindEntry] = &[
+    #[cfg(feature = "store-hbase")]
+    KindEntry::of::<hbase::Hbase>(),
     KindEntry::of::<import::Import>(),
     #[cfg(feature = "store-redis")]
     KindEntry::of::<redis::Redis>(),

@@ -108,7 +108,24 @@ impl SubsetReader<'_> {
         read: impl FnOnce(&mut ListingRound<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
         let is_loaded = self.writer.source().health().ready;
-        let mut round = ListingRound::of_subset(self.writer, self.shard, subset, is_loaded);
+        self.finish(ListingRound::of_subset(self.writer, self.shard, subset, is_loaded), read)
+    }
+
+    /// Reads changed offsets of all groups. Rows that `read` does not pass to the round stay.
+    ///
+    /// # Errors
+    /// Returns the error of `read`. Offsets found before the error are applied.
+    pub fn read_changes<E>(&self, read: impl FnOnce(&mut ListingRound<'_>) -> Result<(), E>) -> Result<(), E> {
+        let is_loaded = self.writer.source().health().ready;
+        let round = ListingRound::new(self.writer, self.shard, is_loaded);
+        self.finish(round, |round| read(round).map(|()| false))
+    }
+
+    fn finish<E>(
+        &self,
+        mut round: ListingRound<'_>,
+        read: impl FnOnce(&mut ListingRound<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
         let result = read(&mut round);
         let seen = round.finish(matches!(result, Ok(true)));
         self.shard.reached(seen.reached);

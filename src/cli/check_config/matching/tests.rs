@@ -1,5 +1,5 @@
-// The examples are of sources of kind redis.
-#![cfg(feature = "store-redis")]
+// The examples are of sources of kinds hbase and redis.
+#![cfg(all(feature = "store-hbase", feature = "store-redis"))]
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,11 @@ kind = 'redis'
 url = 'redis://127.0.0.1:1/0'
 key = '{group}-{topic}'
 offset_is = 'last'
+[sources.cells]
+kind = 'hbase'
+servers = '127.0.0.1:1'
+table = 't'
+layout = 'cloudera'
 [sources.file]
 kind = 'import'
 file = '/nowhere/offsets.ndjson'
@@ -53,6 +58,19 @@ fn the_parts_of_a_key_and_the_offset_of_its_value_are_shown() {
 }
 
 #[test]
+fn the_row_and_the_column_of_a_cell_are_taken_apart() {
+    let (text, failure) = explain(&["cells", "orders:billing:1490000000000", "offsets:3", "42"]);
+    assert!(failure.is_none(), "{failure:?}");
+    for line in [
+        "  batch: 1490000000000\n",
+        "offsets:3\n  partition: 3\n",
+        "  → group billing, topic orders, partition 3, committed_offset 42\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+}
+
+#[test]
 fn a_key_with_several_readings_names_the_topics_that_decide() {
     let (text, failure) = explain(&["hashes", "a-b-c", "7", "99"]);
     assert!(failure.is_none(), "{failure:?}");
@@ -73,7 +91,7 @@ fn what_does_not_match_fails_with_the_text_that_is_at_fault() {
 #[test]
 fn a_source_without_layout_or_a_wrong_number_of_texts_is_a_usage_error() {
     for (texts, part) in [
-        (&["nowhere", "key"][..], "the configuration has: file, hashes, strings"),
+        (&["nowhere", "key"][..], "the configuration has: cells, file, hashes, strings"),
         (&["file", "key"], "has no layout"),
         (&["hashes", "a-b"], "a key, a field and"),
         (&["strings", "a", "b", "c"], "a key and"),
