@@ -83,8 +83,6 @@ impl<T: Table> Columns<T> {
         int64: i64 => DataType::Int64, false, Int64Array::from_iter_values;
         /// Adds a column of offsets that may be NULL.
         optional_int64: Option<i64> => DataType::Int64, true, Int64Array::from_iter;
-        /// Adds a column of rates or seconds.
-        float: f64 => DataType::Float64, false, Float64Array::from_iter_values;
         /// Adds a column of rates or seconds that may be NULL.
         optional_float: Option<f64> => DataType::Float64, true, Float64Array::from_iter;
         /// Adds a column of flags.

@@ -117,14 +117,8 @@ SELECT a.cluster, a.group_id, a.topic, a.partition, a.source, a.committed_offset
 FROM offsets a
 JOIN offsets b ON a.cluster = b.cluster AND a.group_id = b.group_id AND a.topic = b.topic AND a.partition = b.partition
 WHERE b.source <> 'kafka' AND (a.source = 'kafka' OR a.source < b.source)",
-    columns: &[
-        ("cluster", "Name of the cluster in the configuration"),
-        ("group_id", "Group id in both sources"),
-        ("topic", "Topic name"),
-        ("partition", "Partition number"),
+    comments: &[
         ("source", "Source of committed_offset: kafka if it is one of the two, otherwise the first by name"),
-        ("committed_offset", "Committed offset in source"),
-        ("committed_at", "Time of the commit in source (UTC); NULL if the source does not store it"),
         ("other_source", "The other source"),
         ("other_committed_offset", "Committed offset in other_source"),
         ("other_committed_at", "Time of the commit in other_source (UTC); NULL if the source does not store it"),
