@@ -67,6 +67,11 @@ trait SourceSettings: KindSettings {
         None
     }
 
+    /// Returns the place in the store that is read, such as the path of a znode.
+    fn location(&self) -> Option<String> {
+        None
+    }
+
     /// Checks whether the source can be read and returns a description of its content. May block.
     fn examine(&self, common: &config::Source) -> Result<String, SourceError>;
 }
@@ -77,6 +82,7 @@ struct KindEntry {
     form: KindSpec,
     open: fn(&config::Source) -> Option<AnySource>,
     layout: fn(&config::Source) -> Option<layout::Layout>,
+    location: fn(&config::Source) -> Option<String>,
     examine: fn(&config::Source) -> Option<Result<String, SourceError>>,
 }
 
@@ -84,6 +90,7 @@ impl KindEntry {
     const fn of<S: SourceSettings>() -> Self {
         Self {
             form: KindSpec::of::<S>(),
+            location: |source| source.kind_config.get::<S>()?.location(),
             layout: |source| source.kind_config.get::<S>()?.layout(source),
             open: |source| source.kind_config.get::<S>().map(|own| AnySource::new(own.open(source))),
             examine: |source| source.kind_config.get::<S>().map(|own| own.examine(source)),
@@ -170,7 +177,9 @@ pub fn add(
     reader: &AnySource,
 ) -> SourceWriter {
     let added = table_source(cluster, (&config.name, &config.kind), Arc::clone(&reader.latest), &store.clock);
-    store.add_source(cluster, Arc::new(added.required(config.required)))
+    let kind = KINDS.iter().find(|kind| kind.form.name == config.kind);
+    let location = kind.and_then(|kind| (kind.location)(config)).map(Name::from);
+    store.add_source(cluster, Arc::new(added.at(location).required(config.required)))
 }
 
 fn table_source(

@@ -84,6 +84,10 @@ impl SourceSettings for Redis {
         self.read_layout(common).ok().map(|(layout, _)| layout)
     }
 
+    fn location(&self) -> Option<String> {
+        self.templates().ok().map(|(key, _)| key.to_owned())
+    }
+
     fn examine(&self, common: &config::Source) -> Result<String, SourceError> {
         let (layout, _) = self.read_layout(common).map_err(|error| settings_error(&error))?;
         let limit = RequestLimit::new(common.max_requests_per_second);
