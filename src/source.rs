@@ -27,6 +27,8 @@ pub mod import;
 pub mod kafka;
 pub mod layout;
 pub mod polled;
+#[cfg(feature = "store-redis")]
+mod node;
 mod rate_limit;
 #[cfg(feature = "store-redis")]
 pub mod redis;
