@@ -27,17 +27,21 @@ pub mod import;
 pub mod kafka;
 pub mod layout;
 pub mod polled;
-#[cfg(feature = "store-redis")]
+#[cfg(any(feature = "store-redis", feature = "store-zookeeper"))]
 mod node;
 mod rate_limit;
 #[cfg(feature = "store-redis")]
 pub mod redis;
+#[cfg(feature = "store-zookeeper")]
+pub mod zookeeper;
 
 /// Kinds of sources that the configuration can name.
 const KINDS: &[KindEntry] = &[
     KindEntry::of::<import::Import>(),
     #[cfg(feature = "store-redis")]
     KindEntry::of::<redis::Redis>(),
+    #[cfg(feature = "store-zookeeper")]
+    KindEntry::of::<zookeeper::ZooKeeper>(),
 ];
 
 /// A reader of committed offsets.

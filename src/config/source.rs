@@ -110,7 +110,7 @@ pub(crate) trait KindSettings: Section + fmt::Debug + Send + Sync + 'static {
 /// An error in the settings of a kind of source.
 #[derive(Debug)]
 pub struct SettingError {
-    /// The key of the setting.
+    /// The key of the setting. Names of nested sections precede it, each with a dot.
     pub setting: &'static str,
     /// The error.
     pub cause: Box<dyn std::error::Error + Send + Sync>,
@@ -137,7 +137,8 @@ impl KindSpec {
                 resolver.error_of(&key.child(setting), Problem::WriteWithoutTokens);
             }
             if let Err(SettingError { setting, cause }) = settings.check(common) {
-                resolver.error_of(&key.child(setting), Problem::Source(cause));
+                let setting = setting.split('.').fold(key.clone(), |key, name| key.child(name));
+                resolver.error_of(&setting, Problem::Source(cause));
             }
             KindConfig(Arc::new(settings))
         };

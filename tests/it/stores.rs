@@ -3,3 +3,4 @@
 mod import;
 mod redis;
 mod tutorials;
+mod zookeeper;
