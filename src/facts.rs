@@ -13,7 +13,7 @@ use crate::{
         cut::{Cut, GroupCut, SourceCut},
         ends::{Topic, to_f64},
         event::ShardKey,
-        group::{Entry, GroupView, Row},
+        group::{Entry, Row},
         membership::{GroupState, Member, SIMPLE},
         windows::{GroupWindows, KeyWindow},
     },
@@ -31,7 +31,7 @@ pub struct Fact<'a> {
     cut: &'a Cut,
     group: GroupCut<'a>,
     /// The group of the members that own the partitions, see [`Cut::consuming_group_of`].
-    consumers: &'a GroupView,
+    consumers: GroupCut<'a>,
     topic: Option<&'a Topic>,
     windows: Option<&'a GroupWindows>,
     position: usize,
@@ -136,14 +136,14 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub fn owner(&self) -> Option<&'a Member> {
         let id = self.topic.and_then(|topic| topic.id);
-        self.consumers.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
+        self.consumers.group.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
     }
 
     /// Returns the source that knows the owner, if it is not the source of the offset.
     #[must_use]
     pub fn owner_source(&self) -> Option<&'a Name> {
-        let is_lent = !std::ptr::eq(self.consumers, &**self.group.group);
-        (is_lent && self.owner().is_some()).then(|| &self.group.source.cluster.own.id.name)
+        let is_lent = !std::ptr::eq(self.consumers.source, self.group.source);
+        (is_lent && self.owner().is_some()).then(|| &self.consumers.source.source.id.name)
     }
 }
 
@@ -172,7 +172,7 @@ pub fn first_seen(row: &Row, shard: (&ShardKey, Ticks), now: (Ticks, Millis)) ->
 pub struct Deriver<'a> {
     cut: &'a Cut,
     group: GroupCut<'a>,
-    consumers: &'a GroupView,
+    consumers: GroupCut<'a>,
     topics: Vec<Option<&'a Topic>>,
     windows: Option<&'a GroupWindows>,
 }
@@ -259,7 +259,7 @@ impl<'a> GroupFact<'a> {
     /// Returns whether members consume for this group, see [`Cut::consuming_group_of`].
     #[must_use]
     pub fn has_consumers(&self) -> bool {
-        self.cut.consuming_group_of(self.group).has_members()
+        self.cut.consuming_group_of(self.group).group.has_members()
     }
 
     /// Returns the sources that keep the offsets of this group, see [`Cut::sources_with_offsets_of`].

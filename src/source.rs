@@ -29,9 +29,13 @@ pub mod import;
 pub mod kafka;
 pub mod layout;
 pub mod polled;
+#[cfg(any(feature = "store-redis", feature = "store-zookeeper"))]
+mod node;
 mod rate_limit;
 #[cfg(feature = "store-redis")]
 pub mod redis;
+#[cfg(feature = "store-zookeeper")]
+pub mod zookeeper;
 
 /// Kinds of sources that the configuration can name.
 const KINDS: &[KindEntry] = &[
@@ -40,6 +44,8 @@ const KINDS: &[KindEntry] = &[
     KindEntry::of::<import::Import>(),
     #[cfg(feature = "store-redis")]
     KindEntry::of::<redis::Redis>(),
+    #[cfg(feature = "store-zookeeper")]
+    KindEntry::of::<zookeeper::ZooKeeper>(),
 ];
 
 /// A reader of committed offsets.
@@ -71,6 +77,11 @@ trait SourceSettings: KindSettings {
         None
     }
 
+    /// Returns the place in the store that is read, such as the path of a znode.
+    fn location(&self) -> Option<String> {
+        None
+    }
+
     /// Checks whether the source can be read and returns a description of its content. May block.
     fn examine(&self, common: &config::Source) -> Result<String, SourceError>;
 }
@@ -81,6 +92,7 @@ struct KindEntry {
     form: KindSpec,
     open: fn(&config::Source) -> Option<AnySource>,
     layout: fn(&config::Source) -> Option<layout::Layout>,
+    location: fn(&config::Source) -> Option<String>,
     examine: fn(&config::Source) -> Option<Result<String, SourceError>>,
 }
 
@@ -88,6 +100,7 @@ impl KindEntry {
     const fn of<S: SourceSettings>() -> Self {
         Self {
             form: KindSpec::of::<S>(),
+            location: |source| source.kind_config.get::<S>()?.location(),
             layout: |source| source.kind_config.get::<S>()?.layout(source),
             open: |source| source.kind_config.get::<S>().map(|own| AnySource::new(own.open(source))),
             examine: |source| source.kind_config.get::<S>().map(|own| own.examine(source)),
@@ -127,6 +140,7 @@ pub fn embedded<L: polled::Listing + Clone + Sync>(
         offset_is: OffsetIs::Next,
         group: String::new(),
         topic: String::new(),
+        max_requests_per_second: 1,
         name: name.to_owned(),
         kind_config: KindConfig::new(Embedded(Arc::new(open))),
         values: SectionValues::default(),
@@ -209,7 +223,9 @@ pub fn add(
     reader: &AnySource,
 ) -> SourceWriter {
     let added = table_source(cluster, (&config.name, &config.kind), Arc::clone(&reader.latest), &store.clock);
-    store.add_source(cluster, Arc::new(added.required(config.required)))
+    let kind = KINDS.iter().find(|kind| kind.form.name == config.kind);
+    let location = kind.and_then(|kind| (kind.location)(config)).map(Name::from);
+    store.add_source(cluster, Arc::new(added.at(location).required(config.required)))
 }
 
 fn table_source(

@@ -29,6 +29,8 @@ pub struct LogPartitionStatus {
     pub source: Name,
     /// Kind of the offset store.
     pub kind: Name,
+    /// The place in the store that is read, such as the path of a znode.
+    pub location: Option<Name>,
     /// Read mode of a Kafka cluster's own source: `log` or `admin`.
     pub mode: Option<&'static str>,
     /// Outcome of the last complete read, of a source that is read as a whole.
@@ -78,6 +80,7 @@ impl LogPartitionStatus {
         Self {
             source: Name::clone(&source.id.name),
             kind: Name::clone(&source.store),
+            location: source.location.clone(),
             mode: own_mode(source),
             last_read: source.last_read(),
             log_partition: None,
@@ -180,6 +183,7 @@ fn log_partition(
     LogPartitionStatus {
         source: Name::clone(&shard.key.source.name),
         kind: Name::clone(&source.store),
+        location: source.location.clone(),
         mode: own_mode(source),
         last_read: source.last_read(),
         log_partition: shard.key.partition(),

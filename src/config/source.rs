@@ -115,7 +115,7 @@ pub(crate) trait KindSettings: Section + fmt::Debug + Send + Sync + 'static {
 /// An error in the settings of a kind of source.
 #[derive(Debug)]
 pub struct SettingError {
-    /// The key of the setting.
+    /// The key of the setting. Names of nested sections precede it, each with a dot.
     pub setting: &'static str,
     /// The error.
     pub cause: Box<dyn std::error::Error + Send + Sync>,
@@ -142,7 +142,8 @@ impl KindSpec {
                 resolver.error_of(&key.child(setting), Problem::WriteWithoutTokens);
             }
             if let Err(SettingError { setting, cause }) = settings.check(common) {
-                resolver.error_of(&key.child(setting), Problem::Source(cause));
+                let setting = setting.split('.').fold(key.clone(), |key, name| key.child(name));
+                resolver.error_of(&setting, Problem::Source(cause));
             }
             KindConfig::new(settings)
         };

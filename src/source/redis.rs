@@ -9,6 +9,7 @@ use std::{fmt, fs, io, path::PathBuf, time::Duration};
 use super::{
     SourceSettings,
     layout::{FixedParts, Layout, LayoutError, Placeholder, Preset, Template, Value, preset},
+    node::Node,
     polled::{self, FollowOutcome, Listing, ListingRound, PolledSource, Subset},
     rate_limit::RequestLimit,
 };
@@ -22,7 +23,7 @@ mod connection;
 mod scan;
 mod tracking;
 
-use address::{Address, AddressError, Node};
+use address::{Address, AddressError};
 use connection::{Connector, Server};
 use scan::{ParsedKey, RedisType, Scan};
 use tracking::{ServerChanges, Tracking};
@@ -82,6 +83,10 @@ impl SourceSettings for Redis {
 
     fn layout(&self, common: &config::Source) -> Option<Layout> {
         self.read_layout(common).ok().map(|(layout, _)| layout)
+    }
+
+    fn location(&self) -> Option<String> {
+        self.templates().ok().map(|(key, _)| key.to_owned())
     }
 
     fn examine(&self, common: &config::Source) -> Result<String, SourceError> {

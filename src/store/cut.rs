@@ -398,26 +398,37 @@ impl Cut {
         self.sources.iter().find(|cut| *cut.cluster.name == *cluster && *cut.source.id.name == *source)
     }
 
-    /// Returns the group with the members that consume for this group. This is the group itself, unless its source does
-    /// not know members: then it is the group of the same id that the Kafka cluster keeps, if that has members.
+    /// Returns the group with the members that consume for this group. This is the group itself if its source knows
+    /// members. Otherwise it is the group of the same id that the Kafka cluster keeps, if that has members; for a group
+    /// of the Kafka cluster, it is the group of the same id in another source that has only members.
     #[must_use]
-    pub fn consuming_group_of<'a>(&'a self, group: GroupCut<'a>) -> &'a GroupView {
-        if group.source.is_own() || group.group.membership().is_some() {
-            return group.group;
+    pub fn consuming_group_of<'a>(&'a self, group: GroupCut<'a>) -> GroupCut<'a> {
+        let is_known = match group.source.is_own() {
+            true => group.group.has_members(),
+            false => group.group.membership().is_some(),
+        };
+        if is_known {
+            return group;
         }
-        let is_own = |cut: &&SourceCut| cut.is_own() && Arc::ptr_eq(&cut.cluster, &group.source.cluster);
-        let same = self.sources.iter().find(is_own).and_then(|own| own.group(&group.group.id));
-        same.map_or(group.group, |same| if same.group.has_members() { same.group } else { group.group })
+        let same = self.same_group_in_other_sources(group).find(|same| {
+            let lends = if group.source.is_own() { same.group.is_empty() } else { same.source.is_own() };
+            lends && same.group.has_members()
+        });
+        same.unwrap_or(group)
     }
 
-    /// Returns the names of the sources that keep the offsets of a group of which the Kafka cluster has only members.
+    /// Returns the names of the sources that keep the offsets of a group of which its own source has only members.
     pub fn sources_with_offsets_of<'a>(&'a self, group: GroupCut<'a>) -> impl Iterator<Item = &'a Name> {
-        let is_half = group.source.is_own() && group.group.is_empty() && group.group.has_members();
-        let others = self.sources.iter().filter(move |cut| is_half && !cut.is_own());
-        let others = others.filter(move |cut| Arc::ptr_eq(&cut.cluster, &group.source.cluster));
-        others
-            .filter(move |cut| cut.group(&group.group.id).is_some_and(|same| !same.group.is_empty()))
-            .map(|cut| &cut.source.id.name)
+        let is_half = group.group.is_empty() && group.group.has_members();
+        let others = self.same_group_in_other_sources(group).filter(move |same| is_half && !same.group.is_empty());
+        others.map(|same| &same.source.source.id.name)
+    }
+
+    fn same_group_in_other_sources<'a>(&'a self, group: GroupCut<'a>) -> impl Iterator<Item = GroupCut<'a>> {
+        let is_other = move |cut: &&SourceCut| {
+            Arc::ptr_eq(&cut.cluster, &group.source.cluster) && !Arc::ptr_eq(&cut.source, &group.source.source)
+        };
+        self.sources.iter().filter(is_other).filter_map(move |cut| cut.group(&group.group.id))
     }
 
     /// Returns whether some cluster has several sources, so that two groups of a cluster may have the same id.

@@ -97,6 +97,8 @@ pub struct Source {
     pub id: SourceId,
     /// The kind of the offset store, as in the settings of the source.
     pub store: Name,
+    /// The place in the store that is read, such as the path of a znode.
+    pub location: Option<Name>,
     /// Whether readiness waits for the source, however long it fails. For a cluster's own source, the setting of the
     /// cluster decides.
     pub required: bool,
@@ -123,6 +125,7 @@ impl Source {
         let source = Self {
             id,
             store,
+            location: None,
             required: false,
             windows: ArcSwap::default(),
             samples: SamplesBoard::default(),
@@ -136,6 +139,12 @@ impl Source {
         };
         source.set_health(|health| *health = Health::unread("not connected yet".to_owned(), clock));
         source
+    }
+
+    /// Sets the place in the store that is read.
+    #[must_use]
+    pub fn at(self, location: Option<Name>) -> Self {
+        Self { location, ..self }
     }
 
     /// Sets whether readiness waits for the source.

@@ -248,7 +248,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "sources",
-            "cluster source log_partition state position target end_offset last_stable_offset open_transaction_since behind records tombstones decode_errors unknown_types last_record_at last_error kind mode entries unmatched malformed ambiguous forbidden last_rejected last_read_at read_seconds interval_seconds",
+            "cluster source log_partition state position target end_offset last_stable_offset open_transaction_since behind records tombstones decode_errors unknown_types last_record_at last_error kind mode entries unmatched malformed ambiguous forbidden last_rejected last_read_at read_seconds interval_seconds location",
         ),
         (
             "history",

@@ -52,6 +52,7 @@ fn join(store: &Arc<Store>, group: &str, partitions: &[i32]) {
         instance_id: None,
         client_id: "reader".into(),
         client_host: "/10.0.0.1".into(),
+        subscribed_topics: None,
         assigned: vec![Assigned { topic: TopicRef::Name("orders".into()), partitions: partitions.into() }],
         target: None,
     };

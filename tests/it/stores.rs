@@ -4,3 +4,4 @@ mod hbase;
 mod import;
 mod redis;
 mod tutorials;
+mod zookeeper;

@@ -96,6 +96,12 @@ impl Template {
         }
     }
 
+    /// Returns the text of a template without placeholders, also without `{*}`.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        self.fields().next().is_none().then(|| self.prefix())
+    }
+
     /// Returns a glob pattern that matches at least every text that the template matches, for stores that filter by
     /// one. Each placeholder becomes `*`, and characters with a meaning in glob patterns are escaped with `\\`.
     #[must_use]

@@ -67,17 +67,23 @@ impl<'a, 'b> EntryReader<'a, 'b> {
         }
     }
 
+    /// Returns the round, for facts that are no entries.
+    pub fn round(&mut self) -> &mut ListingRound<'b> {
+        self.round
+    }
+
     /// Counts an entry that is not a row. `key` is shown to operators, so it must not contain the value.
     pub fn reject(&mut self, why: Rejected, key: &str) {
         self.is_ambiguous |= why == Rejected::Ambiguous;
         self.round.reject(why, key);
     }
 
-    /// Adds the entries of the newest batches to the round. Without this call they are lost.
-    pub fn finish(self) {
+    /// Adds the entries of the newest batches to the round, and returns it. Without this call they are lost.
+    pub fn finish(self) -> &'a mut ListingRound<'b> {
         for entry in self.newest_batches.into_entries() {
             self.round.found(&stored(&entry));
         }
+        self.round
     }
 }
 

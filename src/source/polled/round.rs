@@ -10,6 +10,8 @@ use crate::{
         ends::LogEnds,
         event::{Event, EventKind},
         group::{Commit, GroupView},
+        membership::Membership,
+        names::NameInterner,
         shard::{CopiedEntry, ShardView},
         writer::{ShardWriter, SourceWriter},
     },
@@ -206,13 +208,54 @@ impl<'a> ListingRound<'a> {
 
     /// Records that the store holds an offset that it did not return now, so that its row stays as it is.
     pub fn keep_row(&mut self, group: &str, topic: &str, partition: i32, why: Rejected) {
-        if !self.accepts(group, topic) {
-            return;
+        if self.accepts(group, topic) {
+            self.mark_row(group, topic, partition);
+            self.reject(why, &format!("{group}/{topic}/{partition}"));
         }
+    }
+
+    /// Marks a row as listed, so that it stays as it is.
+    pub fn mark_row(&mut self, group: &str, topic: &str, partition: i32) {
         if let Some(known) = self.shard.get(group, topic, partition).and_then(|found| found.entry) {
             self.mark_listed(group, known.position);
         }
-        self.reject(why, &format!("{group}/{topic}/{partition}"));
+    }
+
+    /// Sets the members of a group, for a store that registers them; `None` removes them. `members` gets the revision
+    /// of the change. Returns whether they changed.
+    pub fn set_members(&mut self, group: &str, members: impl FnOnce(Revision) -> Option<Membership>) -> bool {
+        if !self.writer.cluster().config.groups.accepts(group) {
+            return false;
+        }
+        // Events are applied in the order of their revisions.
+        self.apply();
+        let members = members(self.next);
+        let view = self.shard.group(group);
+        let is_same = match (view.as_ref().and_then(|view| view.membership()), &members) {
+            (None, None) => true,
+            (Some(known), Some(members)) => known.is_alike(members),
+            _ => false,
+        };
+        if !is_same {
+            let kind = EventKind::Classic(members.map(Arc::new));
+            let event = Event { revision: self.next, at: self.writer.clock().now(), group, kind };
+            self.shard.apply(&[event], self.live_from);
+            self.next = self.next.next();
+        }
+        !is_same
+    }
+
+    /// Returns the groups that had members when the listing began.
+    #[must_use]
+    pub fn groups_with_members(&self) -> Vec<Name> {
+        let groups = self.known_rows.groups().filter(|group| group.membership().is_some());
+        groups.map(|group| Name::clone(&group.id)).collect()
+    }
+
+    /// Returns the interned names.
+    #[must_use]
+    pub fn names(&self) -> &'a NameInterner {
+        self.writer.names()
     }
 
     /// Deletes the row of an offset that the store reports as deleted. For listings that are not complete.

@@ -1,5 +1,7 @@
 //! The setting `url`: the address of a single Redis, a Redis Cluster, or sentinels.
 
+use crate::source::node::Node;
+
 /// Default port of Redis.
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -12,13 +14,6 @@ pub(super) struct Address {
     pub(super) tls: bool,
     pub(super) user: Option<String>,
     pub(super) database: i64,
-}
-
-/// Host and port of a server.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Node {
-    pub(super) host: String,
-    pub(super) port: u16,
 }
 
 /// The deployment form of the servers.
@@ -77,7 +72,8 @@ impl Address {
         };
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let port = if deployment == "sentinel" { SENTINEL_PORT } else { PORT };
-        let nodes = hosts.split(',').map(|node| Node::parse(node, port)).collect::<Result<Vec<_>, _>>()?;
+        let parse = |node: &str| Node::parse(node, port).ok_or_else(|| AddressError::Node(node.to_owned()));
+        let nodes = hosts.split(',').map(parse).collect::<Result<Vec<_>, _>>()?;
         let number = |text: &str| match text {
             "" => Ok(0),
             text => text.parse::<u16>().map(i64::from).map_err(|_| AddressError::Database(text.to_owned())),
@@ -95,37 +91,6 @@ impl Address {
             _ => (Deployment::Single, number(path)?),
         };
         Ok(Self { nodes, deployment, tls, user, database })
-    }
-}
-
-impl Node {
-    fn parse(text: &str, port: u16) -> Result<Self, AddressError> {
-        let bad = || AddressError::Node(text.to_owned());
-        let number = |text: &str| text.parse().map_err(|_| bad());
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => match rest.split_once(']').ok_or_else(bad)? {
-                (host, "") => (host, port),
-                (host, after) => (host, number(after.strip_prefix(':').ok_or_else(bad)?)?),
-            },
-            None => match text.rsplit_once(':') {
-                Some((host, port)) => (host, number(port)?),
-                None => (text, port),
-            },
-        };
-        if host.is_empty() || port == 0 || host.contains(char::is_whitespace) {
-            return Err(bad());
-        }
-        Ok(Self { host: host.to_owned(), port })
-    }
-}
-
-impl std::fmt::Display for Node {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
     }
 }
 

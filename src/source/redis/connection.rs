@@ -7,8 +7,11 @@ use redis::{
     RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value,
 };
 
-use super::address::{Address, Deployment, Node};
-use crate::{source::rate_limit::RequestLimit, store::latest::SourceError};
+use super::address::{Address, Deployment};
+use crate::{
+    source::{node::Node, rate_limit::RequestLimit},
+    store::latest::SourceError,
+};
 
 /// Timeout of connecting to a server, and of each reply.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,10 +6,8 @@ use std::{collections::HashSet, time::Duration};
 
 use redis::{PushKind, RedisError, Value};
 
-use super::{
-    address::Node,
-    connection::{Connector, Server},
-};
+use super::connection::{Connector, Server};
+use crate::source::node::Node;
 
 /// Maximum number of changed keys that are remembered. Above it, all keys are read again.
 const MAX_KEYS: usize = 100_000;

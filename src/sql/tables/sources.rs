@@ -91,6 +91,9 @@ impl Table for Sources {
                 "Time between polls (s); in admin mode, the longest time between two polls of a group",
                 |row| Some(row.read()?.interval.as_secs_f64()),
             )
+            .optional_text("location", "Place in the store that is read, such as the path of a znode", |row| {
+                row.partition.location.as_deref()
+            })
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a ScanPredicate, take: impl FnMut(Row<'a>) -> Flow) -> Flow {

@@ -86,7 +86,7 @@ fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let is_here = |cut: &&SourceCut| Arc::ptr_eq(&cut.cluster, &unit.cluster.cluster);
     for group in unit.cut.sources.iter().filter(is_here).flat_map(SourceCut::groups) {
         let last = group.group.entries().map(|entry| ms_since_commit(unit.cut, group, &entry)).min();
-        let has_members = unit.cut.consuming_group_of(group).has_members();
+        let has_members = unit.cut.consuming_group_of(group).group.has_members();
         let active = is_active(has_members, last, unit.cut.settings.active_within);
         for (topic, _) in group.group.topic_counts() {
             let (groups, active_groups) = readers.entry(topic).or_default();

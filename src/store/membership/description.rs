@@ -31,6 +31,8 @@ pub struct MemberDescription {
     pub client_id: Name,
     /// Host, as the broker recorded it.
     pub client_host: Name,
+    /// Subscribed topics; `None` if they are not reported.
+    pub subscribed_topics: Option<Box<[Name]>>,
     /// Assigned partitions.
     pub assigned: Vec<Assigned>,
     /// Target assignment; `None` if it is not reported separately.
@@ -68,7 +70,7 @@ impl MemberDescription {
             session_timeout_ms: None,
             rebalance_timeout_ms: None,
             epoch: None,
-            subscribed_topics: None,
+            subscribed_topics: self.subscribed_topics,
             assigned: Some(self.assigned.into()),
             extras: extras.boxed(),
         }

@@ -1,5 +1,5 @@
-// The examples are of sources of kinds hbase and redis.
-#![cfg(all(feature = "store-hbase", feature = "store-redis"))]
+// The examples are of sources of the kinds hbase, redis and zookeeper.
+#![cfg(all(feature = "store-hbase", feature = "store-redis", feature = "store-zookeeper"))]
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,10 @@ layout = 'cloudera'
 [sources.file]
 kind = 'import'
 file = '/nowhere/offsets.ndjson'
+[sources.znodes]
+kind = 'zookeeper'
+servers = 'zk:2181/kafka'
+layout = 'consumers'
 ";
 
 fn explain(texts: &[&str]) -> (String, Option<Failure>) {
@@ -40,6 +44,17 @@ fn explain(texts: &[&str]) -> (String, Option<Failure>) {
     let mut out = vec![];
     let failure = run(&args, &BTreeMap::new(), &mut out).err();
     (String::from_utf8(out).unwrap(), failure)
+}
+
+#[test]
+fn the_parts_of_a_path_are_shown() {
+    let (text, failure) = explain(&["znodes", "/consumers/billing/offsets/orders/3", "42"]);
+    assert!(failure.is_none(), "{failure:?}");
+    for line in ["  group: billing\n", "  → group billing, topic orders, partition 3, committed_offset 42\n"] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+    let (text, failure) = explain(&["znodes", "/kafka/consumers/billing/offsets/orders/3"]);
+    assert!(failure.is_some() && text.contains("does not match"), "{text}");
 }
 
 #[test]
@@ -91,7 +106,7 @@ fn what_does_not_match_fails_with_the_text_that_is_at_fault() {
 #[test]
 fn a_source_without_layout_or_a_wrong_number_of_texts_is_a_usage_error() {
     for (texts, part) in [
-        (&["nowhere", "key"][..], "the configuration has: cells, file, hashes, strings"),
+        (&["nowhere", "key"][..], "the configuration has: cells, file, hashes, strings, znodes"),
         (&["file", "key"], "has no layout"),
         (&["hashes", "a-b"], "a key, a field and"),
         (&["strings", "a", "b", "c"], "a key and"),

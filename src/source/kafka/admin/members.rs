@@ -54,6 +54,7 @@ fn member(member: &DescribedMember, intern: &impl Fn(&str) -> Name) -> MemberDes
         instance_id: member.instance_id.as_deref().map(intern),
         client_id: intern(&member.client_id),
         client_host: intern(&member.host),
+        subscribed_topics: None,
         assigned: assigned(&member.assigned, intern),
         target: member.target.as_deref().map(|target| assigned(target, intern)),
     }

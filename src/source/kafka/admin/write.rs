@@ -1,7 +1,5 @@
 //! Writes responses of coordinators to the store, as changes in the order in which they were found.
 
-use std::sync::Arc;
-
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::{
@@ -15,7 +13,6 @@ use crate::{
     model::{Name, Revision},
     source::polled::{ListingRound, ListingStats, Rejected, StoredOffset},
     store::{
-        event::{Event, EventKind},
         membership::Membership,
         source::{Fault, ReadOutcome},
         writer::{ShardWriter, SourceWriter},
@@ -175,18 +172,9 @@ impl AdminWriter {
     }
 
     fn set_members(&self, group: &Name, membership: Option<Membership>) -> bool {
-        let view = self.shard.group(group);
-        let is_same = match (view.as_ref().and_then(|view| view.membership()), &membership) {
-            (None, None) => true,
-            (Some(known), Some(described)) => known.is_alike(described),
-            _ => false,
-        };
-        if !is_same {
-            let (revision, at) = (self.revision(), self.source_writer.clock().now());
-            let event = Event { revision, at, group, kind: EventKind::Classic(membership.map(Arc::new)) };
-            self.shard.apply(&[event], Revision(0));
-            self.shard.reached(revision.next());
-        }
-        !is_same
+        let mut round = ListingRound::of_group(&self.source_writer, &self.shard, group, true);
+        let has_changed = round.set_members(group, |_| membership);
+        self.finish(round, false);
+        has_changed
     }
 }
