@@ -23,6 +23,8 @@ use crate::{
     },
 };
 
+#[cfg(feature = "store-sql")]
+pub mod database;
 pub mod import;
 pub mod kafka;
 pub mod layout;
@@ -34,6 +36,10 @@ pub mod redis;
 /// Kinds of sources that the configuration can name.
 const KINDS: &[KindEntry] = &[
     KindEntry::of::<import::Import>(),
+    #[cfg(feature = "store-sql")]
+    KindEntry::of::<database::Database<database::Mysql>>(),
+    #[cfg(feature = "store-sql")]
+    KindEntry::of::<database::Database<database::Postgres>>(),
     #[cfg(feature = "store-redis")]
     KindEntry::of::<redis::Redis>(),
 ];

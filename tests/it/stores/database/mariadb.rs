@@ -1,0 +1,1 @@
+//! MariaDB: filled by its own client.
