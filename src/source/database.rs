@@ -43,7 +43,7 @@ mod row;
 use address::{Address, AddressError};
 use connection::Connector;
 use query::Dialect;
-use row::RowReader;
+use row::{Cells, RowReader};
 
 section! {
     /// Settings of a `[sources.NAME]` of kind postgres or mysql: offsets in a table of a database.
@@ -145,7 +145,7 @@ impl<P: Product> SourceSettings for Database<P> {
     }
 
     fn examine(&self, common: &config::Source) -> Result<String, SourceError> {
-        DatabaseListing::new(P::DIALECT, &self.0, common).count()
+        DatabaseListing::new(P::DIALECT, &self.0, common).examine()
     }
 }
 
@@ -233,6 +233,8 @@ pub struct DatabaseListing {
 struct Io {
     runtime: Runtime,
     listener: Option<PgListener>,
+    /// Whether the log already says that there is no listener.
+    has_warned: bool,
 }
 
 impl DatabaseListing {
@@ -248,13 +250,19 @@ impl DatabaseListing {
         }
     }
 
-    /// Counts the rows of the query, and describes the result for operators.
-    fn count(&self) -> Result<String, SourceError> {
+    /// Runs the query, and describes its result for operators.
+    fn examine(&self) -> Result<String, SourceError> {
         let connector = connector(self.dialect, &self.settings, (&self.common, &self.limit))?;
-        let count = async { connector.begin().await?.count().await };
-        Ok(match Io::new()?.runtime.block_on(connector.run(count))? {
-            0 => "`query` returns no row; check its tables and conditions, and the database in `url`".to_owned(),
-            rows => format!("`query` returns {rows} rows"),
+        let (mut found, mut malformed) = (0, 0);
+        let count = |cells: Option<Cells<'_>>| {
+            found += 1;
+            malformed += u64::from(cells.and_then(|cells| row::parse(&cells, &self.common)).is_none());
+        };
+        Io::new()?.runtime.block_on(connector.run(async { connector.begin().await?.read(count).await }))?;
+        Ok(match (found, malformed) {
+            (0, _) => "`query` returns no row; check its tables and conditions, and the database in `url`".to_owned(),
+            (found, 0) => format!("`query` returns {found} rows"),
+            (found, malformed) => format!("`query` returns {found} rows, of which {malformed} are malformed"),
         })
     }
 }
@@ -271,20 +279,32 @@ fn connector<'a>(
 impl Listing for DatabaseListing {
     fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
         let connector = connector(self.dialect, &self.settings, (&self.common, &self.limit))?;
-        let Io { runtime, listener } = match &mut self.io {
+        let Io { runtime, listener, has_warned } = match &mut self.io {
             Some(io) => io,
             none => none.insert(Io::new()?),
         };
+        let channel = &*self.settings.listen;
         let mut rows = RowReader::new(round, &self.common, (&self.hasher, &self.duplicates));
-        let read = runtime.block_on(async {
+        let (read, listening) = runtime.block_on(async {
             // Notifications are subscribed before the query runs, so that no change after it is missed.
-            if !self.settings.listen.is_empty() && listener.is_none() {
-                *listener = listen::start(&connector, &self.settings.listen).await;
-            }
-            connector.run(async { connector.begin().await?.read(&mut rows).await }).await
+            let listening = match connector.postgres() {
+                Some(options) if !channel.is_empty() && listener.is_none() => {
+                    listen::start(options, channel).await.map(|started| *listener = Some(started))
+                }
+                _ => Ok(()),
+            };
+            (connector.run(async { connector.begin().await?.read(|cells| rows.add(cells)).await }).await, listening)
         });
         let duplicates = rows.finish();
         read?;
+        match listening {
+            Ok(()) => *has_warned = false,
+            Err(error) if !std::mem::replace(has_warned, true) => {
+                let source = &*self.common.name;
+                tracing::warn!(source, channel, %error, "cannot listen for notifications; polling every interval");
+            }
+            Err(_) => {}
+        }
         // The first row of a key that turns out to have several has been passed to the round already. The next listing
         // leaves out all rows of the key, and is then complete.
         let is_complete = duplicates.is_subset(&self.duplicates);
@@ -293,7 +313,7 @@ impl Listing for DatabaseListing {
     }
 
     fn follow(&mut self, timeout: Duration, _: &SubsetReader<'_>) -> Option<FollowOutcome> {
-        let Io { runtime, listener } = self.io.as_mut()?;
+        let Io { runtime, listener, .. } = self.io.as_mut()?;
         match runtime.block_on(listen::wait(listener.as_mut()?, timeout)) {
             Ok(false) => Some(FollowOutcome::Read),
             Ok(true) => Some(FollowOutcome::ListAll),
@@ -310,7 +330,7 @@ impl Io {
     fn new() -> Result<Self, SourceError> {
         let failed = |error: io::Error| SourceError::Unreachable { reason: format!("cannot start a runtime: {error}") };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        Ok(Self { runtime, listener: None })
+        Ok(Self { runtime, listener: None, has_warned: false })
     }
 }
 

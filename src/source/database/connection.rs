@@ -15,7 +15,7 @@ use super::{
     address::{Address, TlsMode},
     error::ReadError,
     query::QueryColumns,
-    row::{Cells, RowReader},
+    row::Cells,
 };
 use crate::{config, source::rate_limit::RequestLimit, store::latest::SourceError};
 
@@ -102,27 +102,17 @@ impl<'a> Connector<'a> {
 }
 
 impl Reader<'_> {
-    /// Runs the query and passes its rows to `rows`, one by one.
-    pub(super) async fn read(mut self, rows: &mut RowReader<'_, '_>) -> Result<(), ReadError> {
+    /// Runs the query and passes the cells of each row to `each`: `None` if one is not UTF-8.
+    pub(super) async fn read(mut self, mut each: impl FnMut(Option<Cells<'_>>)) -> Result<(), ReadError> {
         let columns = self.columns().await?;
         let statement = self.connector.dialect.select(&self.connector.settings.query, &columns);
-        let mut stream = self.rows(statement);
-        while let Some(row) = stream.try_next().await? {
-            rows.add(row.cells());
+        let mut rows = self.rows(statement);
+        while let Some(row) = rows.try_next().await? {
+            each(row.cells());
         }
-        drop(stream);
+        drop(rows);
         self.close().await;
         Ok(())
-    }
-
-    /// Counts the rows of the query.
-    pub(super) async fn count(mut self) -> Result<u64, ReadError> {
-        self.columns().await?;
-        let statement = self.connector.dialect.count(&self.connector.settings.query);
-        let row = self.rows(statement).try_next().await?;
-        let count = row.as_ref().and_then(|row| row.cell(0)?).and_then(|count| count.parse().ok());
-        self.close().await;
-        Ok(count.unwrap_or(0))
     }
 
     async fn columns(&mut self) -> Result<QueryColumns, ReadError> {
@@ -176,20 +166,15 @@ impl Row {
         }
     }
 
-    /// Returns a cell, which is `None` for NULL. Returns `None` for a text that is not UTF-8.
-    #[expect(clippy::option_option, reason = "NULL differs from a text that cannot be read")]
-    fn cell(&self, index: usize) -> Option<Option<&str>> {
-        match self {
-            Self::Postgres(row) => row.try_get_unchecked(index).ok(),
-            Self::Mysql(row) => row.try_get_unchecked(index).ok(),
-        }
-    }
-
     /// Returns all cells, or `None` if one is not UTF-8.
     fn cells(&self) -> Option<Cells<'_>> {
         let mut cells = Cells::default();
         for (index, cell) in cells.iter_mut().enumerate() {
-            *cell = self.cell(index)?;
+            let read = match self {
+                Self::Postgres(row) => row.try_get_unchecked(index),
+                Self::Mysql(row) => row.try_get_unchecked(index),
+            };
+            *cell = read.ok()?;
         }
         Some(cells)
     }

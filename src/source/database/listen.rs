@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::time;
 
-use super::connection::Connector;
+use super::error::ReadError;
 
 /// Timeout of connecting and subscribing.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,24 +18,21 @@ const MAX_NOTIFICATIONS: usize = 10_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lost;
 
-/// Subscribes to a channel. Returns `None` if that is not possible; the query then runs only once per interval.
-pub(super) async fn start(connector: &Connector<'_>, channel: &str) -> Option<PgListener> {
+/// Subscribes to a channel.
+///
+/// # Errors
+/// Returns why that is not possible; the query then runs only once per interval.
+pub(super) async fn start(options: &PgConnectOptions, channel: &str) -> Result<PgListener, ReadError> {
     // The library's listener takes its connection from a pool. This pool never has another one.
     let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
-    let pool = pool.connect_lazy_with(connector.postgres()?.clone());
+    let pool = pool.connect_lazy_with(options.clone());
     let listen = async {
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.listen(channel).await?;
         Ok::<_, sqlx::Error>(listener)
     };
-    match time::timeout(TIMEOUT, listen).await {
-        Ok(Ok(listener)) => return Some(listener),
-        // The query fails for the same reason, or the channel is a hint that this server does not give.
-        Ok(Err(error)) => tracing::debug!(%error, channel, "cannot listen; polling only"),
-        Err(_) => tracing::debug!(channel, "no answer to LISTEN; polling only"),
-    }
-    None
+    Ok(time::timeout(TIMEOUT, listen).await.map_err(|_| ReadError::Timeout(TIMEOUT))??)
 }
 
 /// Waits at most `timeout` for notifications. Returns whether there were any.

@@ -129,15 +129,6 @@ impl Dialect {
         format!("SELECT {} FROM (\n{}\n) AS t", cells.join(", "), trimmed(query))
     }
 
-    /// Returns a query that counts the rows of `query`.
-    pub(super) fn count(self, query: &str) -> String {
-        let text = match self {
-            Self::Postgres => "text",
-            Self::Mysql => "char",
-        };
-        format!("SELECT CAST(count(*) AS {text}) FROM (\n{}\n) AS t", trimmed(query))
-    }
-
     fn cell(self, column: Option<&str>) -> String {
         let limit = MAX_CELL_CHARS + 1;
         match (column, self) {

@@ -29,7 +29,7 @@ pub(super) const LAYOUTS: [TableLayout; 10] = [
         fill: "CREATE TABLE offsets_storage (topic varchar(50), groupid varchar(50), partitions int, {q}offset{q} bigint);
             INSERT INTO offsets_storage VALUES ('orders', 'billing', 0, 42), ('orders', 'billing', 1, 43);",
         postgres: "SELECT groupid AS group_id, topic, partitions AS partition, \"offset\" AS committed_offset FROM offsets_storage",
-        mysql: "SELECT groupid AS group_id, topic, partitions AS `partition`, offset AS committed_offset FROM offsets_storage",
+        mysql: "SELECT groupid AS group_id, topic, partitions AS `partition`, `offset` AS committed_offset FROM offsets_storage",
         settings: "",
     },
     TableLayout {

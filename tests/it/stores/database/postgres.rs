@@ -213,7 +213,10 @@ fn broken_sources(postgres: &Postgres, with_password: &str) -> (String, Vec<(Str
         ("several", format!("SELECT {columns}; DELETE FROM offsets"), "`query` must be one SELECT"),
         (
             "escaping",
-            format!("SELECT {columns}) AS q LIMIT 0) AS t ON true; COMMIT; DELETE FROM offsets; --"),
+            format!(
+                "SELECT {columns}) AS q LIMIT 0) AS t ON true; DELETE FROM offsets; \
+                 SELECT * FROM (SELECT 1 AS one) AS r LEFT JOIN (SELECT * FROM (SELECT 1"
+            ),
             "cannot insert multiple commands",
         ),
         ("cast", QUERY.replace("o AS", "(o || 'secret')::bigint AS"), "cannot convert a value of a row (error 22P02)"),
