@@ -157,7 +157,8 @@ pub enum DatabaseError {
     Address(#[from] AddressError),
     /// The query is missing.
     #[error(
-        "missing; set it to a SELECT with the columns group_id, topic, partition and committed_offset, and optionally committed_at and metadata"
+        "missing; set it to a SELECT with the columns group_id, topic, partition and committed_offset, and optionally \
+         committed_at and metadata"
     )]
     NoQuery,
     /// `listen` is set for MySQL.
@@ -253,7 +254,7 @@ impl DatabaseListing {
     /// Runs the query, and describes its result for operators.
     fn examine(&self) -> Result<String, SourceError> {
         let connector = connector(self.dialect, &self.settings, (&self.common, &self.limit))?;
-        let (mut found, mut malformed) = (0, 0);
+        let (mut found, mut malformed) = (0_u64, 0_u64);
         let count = |cells: Option<Cells<'_>>| {
             found += 1;
             malformed += u64::from(cells.and_then(|cells| row::parse(&cells, &self.common)).is_none());
@@ -261,8 +262,8 @@ impl DatabaseListing {
         Io::new()?.runtime.block_on(connector.run(async { connector.begin().await?.read(count).await }))?;
         Ok(match (found, malformed) {
             (0, _) => "`query` returns no row; check its tables and conditions, and the database in `url`".to_owned(),
-            (found, 0) => format!("`query` returns {found} rows"),
-            (found, malformed) => format!("`query` returns {found} rows, of which {malformed} are malformed"),
+            (found, 0) => format!("rows of `query`: {found}"),
+            (found, malformed) => format!("rows of `query`: {found}, of which malformed: {malformed}"),
         })
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Address {
     pub(super) tls: Option<TlsMode>,
 }
 
-/// When TLS is used, and what is checked.
+/// When TLS is used, and which parts of the certificate are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TlsMode {
     /// Never.
@@ -74,9 +74,8 @@ impl Address {
             Dialect::Postgres => matches!(url.scheme(), "postgres" | "postgresql"),
             Dialect::Mysql => matches!(url.scheme(), "mysql" | "mariadb"),
         };
-        let has_socket = url.query_pairs().any(|(name, value)| name == socket && !value.is_empty());
         let has_host = url.host_str().is_some_and(|host| !host.is_empty());
-        if !is_known || !(has_host || has_socket) || url.fragment().is_some() {
+        if !is_known || !has_host || url.fragment().is_some() {
             return Err(AddressError::Form { scheme });
         }
         if url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password") {
@@ -96,7 +95,7 @@ impl Address {
         Ok(Self { url, tls })
     }
 
-    /// Returns the host, without the brackets of an IPv6 address. An empty text means a Unix socket.
+    /// Returns the host, without the brackets of an IPv6 address.
     pub(super) fn host(&self) -> &str {
         let host = self.url.host_str().unwrap_or_default();
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)

@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a read may take beyond the timeouts of connecting and of the query.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What is needed to read a database.
+/// The settings needed to read a database.
 pub(super) struct Connector<'a> {
     settings: &'a DatabaseSettings,
     common: &'a config::Source,
@@ -96,7 +96,7 @@ impl<'a> Connector<'a> {
         let connected = time::timeout(CONNECT_TIMEOUT, connect).await;
         let mut connection = connected.map_err(|_| ReadError::Timeout(CONNECT_TIMEOUT))??;
         self.limit.wait();
-        connection.execute(self.dialect.begin(self.settings.timeout.as_millis())).await?;
+        connection.execute(self.dialect.begin(self.settings.timeout)).await?;
         Ok(Reader { connection, connector: self })
     }
 }
@@ -188,16 +188,13 @@ fn tls_mode(address: &Address, settings: &DatabaseSettings) -> TlsMode {
 
 fn postgres_options(address: &Address, settings: &DatabaseSettings) -> Result<PgConnectOptions, DatabaseError> {
     let options = PgConnectOptions::from_url(&address.url).map_err(DatabaseError::Options)?;
-    let mut options = options.ssl_mode(match tls_mode(address, settings) {
+    let mut options = options.host(address.host()).ssl_mode(match tls_mode(address, settings) {
         TlsMode::Disabled => PgSslMode::Disable,
         TlsMode::Preferred => PgSslMode::Prefer,
         TlsMode::Required => PgSslMode::Require,
         TlsMode::VerifyCa => PgSslMode::VerifyCa,
         TlsMode::VerifyFull => PgSslMode::VerifyFull,
     });
-    if !address.host().is_empty() {
-        options = options.host(address.host());
-    }
     if !settings.password.is_empty() {
         options = options.password(&settings.password.0);
     }
@@ -213,16 +210,13 @@ fn postgres_options(address: &Address, settings: &DatabaseSettings) -> Result<Pg
 
 fn mysql_options(address: &Address, settings: &DatabaseSettings) -> Result<MySqlConnectOptions, DatabaseError> {
     let options = MySqlConnectOptions::from_url(&address.url).map_err(DatabaseError::Options)?;
-    let mut options = options.ssl_mode(match tls_mode(address, settings) {
+    let mut options = options.host(address.host()).ssl_mode(match tls_mode(address, settings) {
         TlsMode::Disabled => MySqlSslMode::Disabled,
         TlsMode::Preferred => MySqlSslMode::Preferred,
         TlsMode::Required => MySqlSslMode::Required,
         TlsMode::VerifyCa => MySqlSslMode::VerifyCa,
         TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
     });
-    if !address.host().is_empty() {
-        options = options.host(address.host());
-    }
     if !settings.password.is_empty() {
         options = options.password(&settings.password.0);
     }

@@ -1,5 +1,7 @@
 //! The SQL that is sent: the operator's query as a subselect, and the columns that it has.
 
+use std::time::Duration;
+
 /// Maximum length of a cell in characters. The database cuts longer cells, and their rows are malformed.
 pub(super) const MAX_CELL_CHARS: usize = 4096;
 
@@ -100,8 +102,10 @@ impl Dialect {
         }
     }
 
-    /// Returns the statements that begin a read-only transaction in which a statement may run for at most `timeout_ms`.
-    pub(super) fn begin(self, timeout_ms: u128) -> String {
+    /// Returns the statements that begin a read-only transaction in which a statement may run for at most `timeout`.
+    pub(super) fn begin(self, timeout: Duration) -> String {
+        // For both databases, 0 means no limit. The maximum is that of PostgreSQL.
+        let timeout_ms = timeout.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
         match self {
             Self::Postgres => format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {timeout_ms}"),
             // The first comment is code for MariaDB only, the second one for MySQL only: MariaDB skips the version

@@ -17,7 +17,8 @@ use crate::{
 /// The cells of a row, in the order of [`COLUMNS`]. `None` is NULL.
 pub(super) type Cells<'a> = [Option<&'a str>; COLUMNS.len()];
 
-/// Numbers below this are times in seconds, others in milliseconds: 1973-03-03 in milliseconds, the year 5138 in seconds.
+/// Numbers below this are times in seconds, others in milliseconds. As milliseconds, it is in March 1973; as seconds,
+/// in the year 5138.
 const SECONDS_BELOW: f64 = 1e11;
 
 /// Passes the rows of a query to a listing.

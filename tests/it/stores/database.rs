@@ -45,7 +45,7 @@ fn row(group: &str, topic: &str, partition: i32, offset: i64) -> Value {
 fn fails(server: &Server, expected: &[(String, String)]) {
     for (source, error) in expected {
         let statement = format!("SELECT state, last_error FROM sources WHERE source = '{source}'");
-        wait_for(&format!("the error of {source}"), LIMIT, || match &server.sql(&statement)[..] {
+        wait_for(&format!("the error of {source}"), LIMIT, || match &server.try_sql(&statement)?[..] {
             [row] if row["last_error"].as_str().is_some_and(|shown| shown.contains(error)) => Ok(()),
             rows => Err(format!("{rows:?} instead of {error:?}")),
         });

@@ -34,10 +34,25 @@ fn the_query_is_a_subselect_whose_cells_are_short_texts() {
     let columns = QueryColumns::find(["partition", "committed_offset"], "g", "t").unwrap();
     assert_eq!(
         Dialect::Postgres.select(" SELECT * FROM offsets -- all\n ; ", &columns),
-        "SELECT NULL, NULL, left(CAST(t.\"partition\" AS text), 4097), left(CAST(t.\"committed_offset\" AS text), 4097), \
+        "SELECT NULL, NULL, left(CAST(t.\"partition\" AS text), 4097), \
+         left(CAST(t.\"committed_offset\" AS text), 4097), \
          NULL, NULL FROM (\nSELECT * FROM offsets -- all\n) AS t"
     );
     let columns = QueryColumns([Some("a`b".to_owned()), None, None, None, None, None]);
     let statement = Dialect::Mysql.select("SELECT 1", &columns);
     assert!(statement.starts_with("SELECT left(CAST(t.`a``b` AS char), 4097), NULL,"), "{statement}");
+}
+
+#[test]
+fn the_time_limit_of_a_statement_is_never_unlimited() {
+    for (timeout, shown) in
+        [(Duration::ZERO, "= 1"), (Duration::from_millis(200), "= 200"), (Duration::MAX, "= 2147483647")]
+    {
+        assert_eq!(Dialect::Postgres.begin(timeout), format!("BEGIN READ ONLY; SET LOCAL statement_timeout {shown}"));
+    }
+    let statements = Dialect::Mysql.begin(Duration::from_millis(1_050));
+    assert!(
+        statements.contains("max_statement_time = 1.050 */ /*!50708 , max_execution_time = 1050 */"),
+        "{statements}"
+    );
 }
