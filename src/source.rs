@@ -23,6 +23,8 @@ use crate::{
     },
 };
 
+#[cfg(feature = "store-sql")]
+pub mod database;
 #[cfg(feature = "store-hbase")]
 pub mod hbase;
 pub mod import;
@@ -42,6 +44,10 @@ const KINDS: &[KindEntry] = &[
     #[cfg(feature = "store-hbase")]
     KindEntry::of::<hbase::Hbase>(),
     KindEntry::of::<import::Import>(),
+    #[cfg(feature = "store-sql")]
+    KindEntry::of::<database::Database<database::Mysql>>(),
+    #[cfg(feature = "store-sql")]
+    KindEntry::of::<database::Database<database::Postgres>>(),
     #[cfg(feature = "store-redis")]
     KindEntry::of::<redis::Redis>(),
     #[cfg(feature = "store-zookeeper")]

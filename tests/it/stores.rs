@@ -1,5 +1,6 @@
 //! Offsets that applications keep in other stores, read from real servers.
 
+mod database;
 mod hbase;
 mod import;
 mod redis;
