@@ -7,7 +7,6 @@
 
 use std::{collections::HashMap, fmt};
 
-use super::polled::StoredOffset;
 use crate::{config::OffsetIs, model::Millis};
 
 mod json;
@@ -227,21 +226,6 @@ pub struct Entry {
     pub metadata: String,
     /// The batch number. Of several entries of a key, the one with the greatest batch counts.
     pub batch: Option<i64>,
-}
-
-impl Entry {
-    /// Returns the entry in the form that a listing takes.
-    #[must_use]
-    pub fn listed(&self) -> StoredOffset<'_> {
-        StoredOffset {
-            group: &self.group,
-            topic: &self.topic,
-            partition: self.partition,
-            committed_offset: self.committed_offset,
-            committed_at: self.committed_at,
-            metadata: &self.metadata,
-        }
-    }
 }
 
 /// The entries with a batch of one listing: for each key, the entry of the greatest batch.

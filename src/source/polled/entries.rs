@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::round::{ListingRound, Rejected};
+use super::round::{ListingRound, Rejected, StoredOffset};
 use crate::{
     model::Millis,
-    source::layout::{Layout, Mismatch, NewestBatches, OffsetParts, Template, Topics},
+    source::layout::{Entry, Layout, Mismatch, NewestBatches, OffsetParts, Template, Topics},
     store::ends::LogEnds,
 };
 
@@ -59,7 +59,7 @@ impl<'a, 'b> EntryReader<'a, 'b> {
                 Ok(mut entry) => {
                     entry.committed_at = entry.committed_at.or(stored_at);
                     if let Some(entry) = self.newest_batches.add(entry) {
-                        self.round.found(&entry.listed());
+                        self.round.found(&stored(&entry));
                     }
                 }
                 Err(mismatch) => self.reject(rejected(mismatch, Rejected::Malformed), key),
@@ -76,8 +76,19 @@ impl<'a, 'b> EntryReader<'a, 'b> {
     /// Adds the entries of the newest batches to the round. Without this call they are lost.
     pub fn finish(self) {
         for entry in self.newest_batches.into_entries() {
-            self.round.found(&entry.listed());
+            self.round.found(&stored(&entry));
         }
+    }
+}
+
+fn stored(entry: &Entry) -> StoredOffset<'_> {
+    StoredOffset {
+        group: &entry.group,
+        topic: &entry.topic,
+        partition: entry.partition,
+        committed_offset: entry.committed_offset,
+        committed_at: entry.committed_at,
+        metadata: &entry.metadata,
     }
 }
 
