@@ -30,12 +30,16 @@ pub mod polled;
 mod rate_limit;
 #[cfg(feature = "store-redis")]
 pub mod redis;
+#[cfg(feature = "store-spark")]
+pub mod spark;
 
 /// Kinds of sources that the configuration can name.
 const KINDS: &[KindEntry] = &[
     KindEntry::of::<import::Import>(),
     #[cfg(feature = "store-redis")]
     KindEntry::of::<redis::Redis>(),
+    #[cfg(feature = "store-spark")]
+    KindEntry::of::<spark::Spark>(),
 ];
 
 /// A reader of committed offsets.
