@@ -67,7 +67,7 @@
 //!
 //! | term | meaning |
 //! |---|---|
-//! | source | a place where offsets are kept: `__consumer_offsets`, Kafka's Admin API, a Redis server, a file |
+//! | source | a place where offsets are kept: `__consumer_offsets`, Kafka's Admin API, a Redis server, a Spark checkpoint, a file |
 //! | log source, listed source | a source that is tailed; a source that is read as a whole, periodically |
 //! | shard | the state of one partition of a source, written by one thread |
 //! | revision | the position of a fact in the order of its source: log offset, or number of a found change |
@@ -122,6 +122,7 @@
 //! | [`decode`] | bytes → typed records |
 //! | [`config`] | settings: flag > environment > file > default |
 //! | [`work`] | admission of work that walks many rows: queue, threads, cancellation |
+//! | [`s3`] | access to S3 |
 //! | [`store`] | shards, log ends, cuts |
 //! | [`source`] | the sources of offsets |
 //! | [`lag`] | commit × log end → lag, time lag, status |
@@ -145,6 +146,7 @@ pub mod call;
 pub mod decode;
 pub mod config;
 pub mod work;
+pub mod s3;
 pub mod store;
 pub mod source;
 pub mod lag;

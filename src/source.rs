@@ -36,6 +36,8 @@ mod node;
 mod rate_limit;
 #[cfg(feature = "store-redis")]
 pub mod redis;
+#[cfg(feature = "store-spark")]
+pub mod spark;
 #[cfg(feature = "store-zookeeper")]
 pub mod zookeeper;
 
@@ -50,6 +52,8 @@ const KINDS: &[KindEntry] = &[
     KindEntry::of::<database::Database<database::Postgres>>(),
     #[cfg(feature = "store-redis")]
     KindEntry::of::<redis::Redis>(),
+    #[cfg(feature = "store-spark")]
+    KindEntry::of::<spark::Spark>(),
     #[cfg(feature = "store-zookeeper")]
     KindEntry::of::<zookeeper::ZooKeeper>(),
 ];

@@ -15,16 +15,16 @@
 //!
 //! All work runs on a dedicated thread. Failures are recorded in the status and affect history only.
 
-use std::{collections::BTreeMap, fs, path::Path as FilePath, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path as FilePath, sync::Arc, time::Duration};
 
-use object_store::{ObjectStore, ObjectStoreExt as _, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
+use object_store::{ObjectStore, ObjectStoreExt as _, path::Path, prefix::PrefixStore};
 use parking_lot::Mutex;
-use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     config,
     model::{Millis, Name, SOURCE_KAFKA, SourceId},
+    s3::S3Access,
     store::{
         history_store::{
             ArchivedKey, HistorySamples, HistoryStore, HistoryStoreStatus, Point, ReadError, SampleRequest,
@@ -115,15 +115,6 @@ impl std::fmt::Debug for ParquetStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ParquetStore").field("store", &self.settings.store).finish_non_exhaustive()
     }
-}
-
-/// The content of the credentials file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Credentials {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: Option<String>,
 }
 
 impl ParquetStore {
@@ -232,26 +223,12 @@ fn connect(settings: &config::History) -> Result<Arc<dyn ObjectStore>, ParquetSt
     };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let retry = object_store::RetryConfig { retry_timeout: RETRY_FOR, max_retries: 3, ..Default::default() };
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
-    if !settings.s3_endpoint.is_empty() {
-        let is_plain = settings.s3_endpoint.starts_with("http://");
-        builder = builder.with_endpoint(&settings.s3_endpoint).with_allow_http(is_plain);
-    }
-    if !settings.s3_region.is_empty() {
-        builder = builder.with_region(&settings.s3_region);
-    }
-    if let Some(path) = &settings.s3_credentials {
-        let unreadable = |cause| ParquetStoreError::Credentials { path: path.clone(), cause };
-        let text = fs::read_to_string(path).map_err(unreadable)?;
-        // The parser's error may quote a secret.
-        let malformed = |_| ParquetStoreError::CredentialsForm { path: path.clone() };
-        let credentials: Credentials = toml::from_str(&text).map_err(malformed)?;
-        builder =
-            builder.with_access_key_id(credentials.access_key_id).with_secret_access_key(credentials.secret_access_key);
-        if let Some(token) = credentials.session_token {
-            builder = builder.with_token(token);
-        }
-    }
+    let access = S3Access {
+        endpoint: &settings.s3_endpoint,
+        region: &settings.s3_region,
+        credentials: settings.s3_credentials.as_deref(),
+    };
+    let builder = access.builder(bucket)?.with_retry(retry);
     Ok(Arc::new(PrefixStore::new(builder.build()?, prefix)))
 }
 

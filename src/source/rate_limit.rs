@@ -48,11 +48,15 @@ impl RequestLimit {
 
     /// Waits until the next request may be sent, and records it.
     pub(super) fn wait(&self) {
-        let mut limit = self.0.lock();
-        let pause = limit.wait(now());
-        // The lock is held during the pause, so that the connections of one source send in turn.
-        thread::sleep(pause);
-        limit.record(1, now());
+        thread::sleep(self.reserve());
+    }
+
+    /// Records a request and returns the time until it may be sent. Requests are sent in the order of these calls.
+    pub(super) fn reserve(&self) -> Duration {
+        let (mut limit, now) = (self.0.lock(), now());
+        let pause = limit.wait(now);
+        limit.record(1, now + pause);
+        pause
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod database;
 mod hbase;
+mod helper;
 mod import;
 mod redis;
+mod spark;
 mod tutorials;
 mod zookeeper;

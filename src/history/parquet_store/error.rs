@@ -1,13 +1,13 @@
 //! Errors of the history store.
 
-use std::{error::Error as _, io, path::PathBuf};
+use std::{error::Error as _, io};
 
 use arrow::error::ArrowError;
 use object_store::path::Path;
 use parquet::errors::ParquetError;
 use tokio::task::JoinError;
 
-use crate::store::history_store::ReadError;
+use crate::{s3::S3Error, store::history_store::ReadError};
 
 /// An error of the history store.
 #[derive(Debug, thiserror::Error)]
@@ -15,23 +15,9 @@ pub enum ParquetStoreError {
     /// The object store failed.
     #[error(transparent)]
     Store(#[from] object_store::Error),
-    /// The credentials file cannot be read.
-    #[error("cannot read the S3 credentials file \"{}\": {cause}", path.display())]
-    Credentials {
-        /// Path of the credentials file.
-        path: PathBuf,
-        /// Why it cannot be read.
-        cause: io::Error,
-    },
-    /// The credentials file is not valid. The message does not quote its content, which is secret.
-    #[error(
-        "invalid S3 credentials file \"{}\"; use TOML with access_key_id, secret_access_key, optionally session_token",
-        path.display()
-    )]
-    CredentialsForm {
-        /// Path of the credentials file.
-        path: PathBuf,
-    },
+    /// The credentials of S3 cannot be read.
+    #[error(transparent)]
+    S3(#[from] S3Error),
     /// A file cannot be encoded.
     #[error(transparent)]
     Parquet(#[from] ParquetError),

@@ -1,6 +1,6 @@
 //! Tests of the files of the history store in a local folder, and of foreign files in it.
 
-use std::path::Path as FilePath;
+use std::{fs, path::Path as FilePath};
 
 use proptest::prelude::*;
 use tempfile::TempDir;

@@ -33,9 +33,13 @@ layout = 'consumers'
 ";
 
 fn explain(texts: &[&str]) -> (String, Option<Failure>) {
+    explain_in(FILE, texts)
+}
+
+fn explain_in(file: &str, texts: &[&str]) -> (String, Option<Failure>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("offsetd.toml");
-    std::fs::write(&path, FILE).unwrap();
+    std::fs::write(&path, file).unwrap();
     let args = CheckConfigArgs {
         config: ClusterArgs { config: Some(path), ..ClusterArgs::default() },
         example: false,
@@ -116,4 +120,16 @@ fn a_source_without_layout_or_a_wrong_number_of_texts_is_a_usage_error() {
         assert_eq!(failure.code(), 64, "{failure}");
         assert!(failure.to_string().contains(part), "{failure}");
     }
+}
+
+#[cfg(feature = "store-spark")]
+#[test]
+fn the_url_of_a_checkpoint_gives_the_group_and_the_line_of_a_source_the_offsets() {
+    let file = format!("{FILE}[sources.spark]\ncheckpoints = 's3://lake/cp/{{group}}/state'\n");
+    let (text, failure) = explain_in(&file, &["spark", "s3://lake/cp/billing/state", r#"{"orders":{"3":42}}"#]);
+    assert!(failure.is_none(), "{failure:?}");
+    let line = "  → group billing, topic orders, partition 3, committed_offset 42\n";
+    assert!(text.contains("  group: billing\n") && text.contains(line), "{text}");
+    let (text, failure) = explain_in(&file, &["spark", "s3://lake/cp/billing"]);
+    assert!(failure.is_some() && text.contains("does not match"), "{text}");
 }
