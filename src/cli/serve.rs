@@ -155,7 +155,8 @@ impl DemoArgs {
             address_file: self.address_file.clone(),
             ..Flags::default()
         };
-        let context = LoadContext { kinds: &source::kinds(), check_statement: Some(sql::check_syntax), ..LoadContext::default() };
+        let context =
+            LoadContext { kinds: &source::kinds(), check_statement: Some(sql::check_syntax), ..LoadContext::default() };
         Config::load_with(Layers { flags: &flags, env: &env, check_property: None }, context)
     }
 }

@@ -98,17 +98,6 @@ fn stored(entry: &Entry) -> StoredOffset<'_> {
     }
 }
 
-fn stored(entry: &Entry) -> StoredOffset<'_> {
-    StoredOffset {
-        group: &entry.group,
-        topic: &entry.topic,
-        partition: entry.partition,
-        committed_offset: entry.committed_offset,
-        committed_at: entry.committed_at,
-        metadata: &entry.metadata,
-    }
-}
-
 /// Reads a name by a template. `topics` are those of the cluster, if they are known.
 ///
 /// # Errors

@@ -92,7 +92,7 @@ impl Table for Sources {
                 |row| Some(row.read()?.interval.as_secs_f64()),
             )
             .optional_text("location", "Place in the store that is read, such as the path of a znode", |row| {
-                row.partition.location.as_deref()
+                row.status.location.as_deref()
             })
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use offsetd::demo::cluster::MockKafka;
+use crate::mock::MockKafka;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

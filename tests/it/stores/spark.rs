@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use offsetd::demo::cluster::MockKafka;
+use crate::mock::MockKafka;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

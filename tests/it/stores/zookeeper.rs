@@ -7,8 +7,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use offsetd::demo::cluster::MockKafka;
-use offsetd::demo::records::Commit;
+use crate::mock::{Commit, MockKafka};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -8,7 +8,8 @@ fn common() -> config::Source {
     let text = "[clusters.east]\nbootstrap_servers = \"h:1\"\n[sources.import]\nfile = \"f\"\n";
     let flags = config::Flags { config: Some("offsetd.toml".into()), ..config::Flags::default() };
     let layers = config::Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let context = config::LoadContext { kinds: &crate::source::kinds(), file: Some(text) };
+    let context =
+        config::LoadContext { kinds: &crate::source::kinds(), file: Some(text), ..config::LoadContext::default() };
     config::Config::load_with(layers, context).unwrap().config.sources[0].clone()
 }
 
