@@ -33,6 +33,10 @@ mod table;
 use messages::Cell;
 use table::{Selection, Table};
 
+/// Timeout of connecting to a server, of sending a request, and of its whole response. A server that looks for rows
+/// answers after half of it at the latest.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
 section! {
     /// Settings of a `[sources.NAME]` of kind hbase: offsets in a table of HBase 2.3 or later.
     #[derive(Clone, Debug)]

@@ -132,21 +132,12 @@ fn answers() -> Vec<(&'static str, Value)> {
                     "previous_offset": 50, "committed_offset": 20}]),
         ),
         (
-            "Which offsets were reset or deleted, and by how much?",
-            json!([{"committed_at": now, "group_id": "replay", "topic": "orders", "partition": 1, "kind": "commit",
-                    "previous_offset": 50, "committed_offset": 20, "back": 30}]),
-        ),
-        (
             "How do two clusters compare?",
             json!([
                 {"source": "kafka", "group_id": "billing", "topic": "orders", "demo": 20, "west": 31},
                 {"source": "kafka", "group_id": "nightly", "topic": "payments", "demo": 6, "west": null},
                 {"source": "kafka", "group_id": "replay", "topic": "orders", "demo": 30, "west": null},
             ]),
-        ),
-        (
-            "How often do groups commit, and how fast do they read?",
-            json!([{"cluster": "demo", "source": "kafka", "group_id": "replay", "commits_per_second": 0.1, "records_per_second": 0.25}]),
         ),
     ]
 }

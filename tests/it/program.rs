@@ -350,9 +350,9 @@ fn what_the_demo_suggests_works_when_pasted() {
         });
     }
     let watch = commands.iter().find(|command| command.contains(" watch")).unwrap();
-    // Offsets that are written for the first time have no arrow.
-    let first = Command::new("sh").args(["-c", &format!("{watch} | head -n 20")]).output().unwrap();
-    assert!(String::from_utf8_lossy(&first.stdout).contains(" → "), "{first:?}");
+    // The first lines may be of stores that are still being loaded: their offsets are new, and have no arrow.
+    let first = Command::new("sh").args(["-c", &format!("{watch} | grep -m 1 ' → '")]).output().unwrap();
+    assert!(first.status.success(), "{first:?}");
     demo.kill().unwrap();
     demo.wait().unwrap();
 }

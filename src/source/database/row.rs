@@ -119,7 +119,8 @@ fn time(text: &str) -> Option<Option<Millis>> {
         true => since_1970(text)?,
         false => date(text)?,
     };
-    shown(at).map(Some)
+    // Applications write 0 for an unknown time.
+    if at == 0 { Some(None) } else { shown(at).map(Some) }
 }
 
 fn since_1970(text: &str) -> Option<Millis> {

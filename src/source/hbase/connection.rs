@@ -6,20 +6,18 @@
 use std::{
     io::{self, Read, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use prost::Message;
 
 use super::{
+    TIMEOUT,
     error::RpcError,
     messages::{ConnectionHeader, RequestHeader, ResponseHeader, UserInformation},
 };
 use crate::source::rate_limit::RequestLimit;
 
-/// Timeout of connecting to a server, of sending a request, and of its whole response. A server that looks for rows
-/// answers after half of it at the latest.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum length of a response in bytes. HBase stores no cell above 10 MiB by default, and a response ends with the
 /// cell that exceeds its limit.
 const MAX_RESPONSE_BYTES: usize = 16 << 20;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{connection::TIMEOUT, messages::ExceptionResponse};
+use super::{TIMEOUT, messages::ExceptionResponse};
 use crate::store::latest::SourceError;
 
 /// Exceptions after which a scan continues with another scanner, although HBase marks them as final.

@@ -41,7 +41,7 @@ pub struct ZooKeeperListing {
     awaits_topics: bool,
 }
 
-/// A session, with what is read in it.
+/// A session and its state.
 #[derive(Debug)]
 struct Connection {
     session: Session,

@@ -80,7 +80,9 @@ public final class Zk {
 
     /** Returns the ACL that permits everything to one user, given as USER:PASSWORD. */
     private static List<ACL> only(String login) throws Exception {
-        return List.of(new ACL(Perms.ALL, new Id("digest", DigestAuthenticationProvider.generateDigest(login))));
+        ACL acl = new ACL(Perms.ALL, new Id("digest", DigestAuthenticationProvider.generateDigest(login)));
+        // The client looks for null in the list, which an immutable list does not allow.
+        return new ArrayList<>(List.of(acl));
     }
 
     /** fill ROOT GROUPS TOPICS PARTITIONS OFFSET: writes many offsets in the layout of the high-level consumers. */

@@ -91,11 +91,11 @@ fn times_are_read_as_databases_write_them() {
         ("2026-11-30 15:00:00", AT - 123),
         ("2026-11-30T15:00:00.123Z", AT),
         ("2026-11-30T15:00:00.123", AT),
-        ("1970-01-01", 0),
+        ("1970-01-02", 86_400_000),
     ] {
         assert_eq!(time(text), Some(Some(at)), "{text}");
     }
-    for text in ["0000-00-00 00:00:00", "infinity", "-infinity"] {
+    for text in ["0000-00-00 00:00:00", "infinity", "-infinity", "0", "1970-01-01"] {
         assert_eq!(time(text), Some(None), "{text}");
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::store::latest::SourceError;
 
-/// What is needed to connect to an ensemble.
+/// The settings needed to connect to an ensemble.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Connector {
     pub(in super::super) address: Address,
