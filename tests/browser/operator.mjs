@@ -41,7 +41,7 @@ export async function operator(browser, server) {
         const worst = [...document.querySelectorAll("[aria-label='The ten worst groups'] [data-status]")].map((one) => one.dataset.status);
         const groups = number(document.querySelector("[aria-label=Totals] .big .num").title);
         const without = Number(document.querySelector("[data-without-offsets]").dataset.withoutOffsets);
-        const clusters = [...document.querySelectorAll("[data-groups-of] .num")].map((one) => number(one.title));
+        const clusters = [...document.querySelectorAll("[data-groups-of]")].map((one) => number(one.querySelector(".num").title));
         return { statuses, worst, groups, without, ofClusters: clusters.reduce((sum, one) => sum + one, 0) };
       });
       equal(seen.statuses.reduce((sum, [, count]) => sum + count, 0) + seen.without, seen.groups);
