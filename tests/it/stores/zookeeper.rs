@@ -149,10 +149,8 @@ fn sees(server: &Server, what: &str, statement: &str, rows: Value) {
     wait_for(what, LIMIT, || is(server, statement, rows.clone()));
 }
 
-#[test]
-fn offsets_and_owners_of_high_level_consumers_follow_what_zookeeper_tells() {
-    let zookeeper = ZooKeeper::started(NEW);
-    let mut client = zookeeper.client(None);
+/// Writes offsets, good and malformed ones, and owners of high-level consumers below the chroot `/kafka`.
+fn fill_consumers(client: &mut Client) {
     let owner = format!("{CONSUMER}-0");
     for (path, data) in [
         ("billing/offsets/orders/0", "5"),
@@ -170,6 +168,13 @@ fn offsets_and_owners_of_high_level_consumers_follow_what_zookeeper_tells() {
         client.set(&format!("/kafka/consumers/{path}"), &data.replace('\n', " "));
     }
     client.run(&["bytes", "/kafka/consumers/bad/offsets/a-b/2", "1000000"]);
+}
+
+#[test]
+fn offsets_and_owners_of_high_level_consumers_follow_what_zookeeper_tells() {
+    let zookeeper = ZooKeeper::started(NEW);
+    let mut client = zookeeper.client(None);
+    fill_consumers(&mut client);
     let registration = r#"{"version":1,"subscription":{"orders":2},"pattern":"static","timestamp":"1700000000000"}"#;
     let mut consumer = zookeeper.client(None);
     consumer.run(&["ephemeral", &format!("/kafka/consumers/billing/ids/{CONSUMER}"), registration]);

@@ -81,9 +81,12 @@ fn many_znodes_are_read_in_batches_that_grow() {
     assert_eq!(data(&connector, &paths).unwrap(), vec![Ok(b"5".to_vec()); 3000]);
 }
 
+/// The reply of a server to a request; `None` closes the connection.
+type Answer = fn(&[u8]) -> Option<Vec<u8>>;
+
 #[test]
 fn replies_that_break_the_protocol_end_the_session() {
-    let answers: [fn(&[u8]) -> Option<Vec<u8>>; 6] = [
+    let answers: [Answer; 6] = [
         |_: &[u8]| None,
         |_: &[u8]| Some(vec![]),
         |_: &[u8]| Some(vec![0; 16]),

@@ -16,7 +16,10 @@ fn results() -> Vec<u8> {
     header(message, -1, true).0
 }
 
-fn data(message: &[u8]) -> (Result<usize, WireError>, Vec<Result<(Vec<u8>, Millis), i32>>) {
+/// The data of a znode with its modification time, or an error code.
+type NodeResult = Result<(Vec<u8>, Millis), i32>;
+
+fn data(message: &[u8]) -> (Result<usize, WireError>, Vec<NodeResult>) {
     let mut found = vec![];
     let read = read_results(&mut Decoder::new(message), operation::GET_DATA, |number, content| {
         assert_eq!(number, found.len());
