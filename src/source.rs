@@ -33,6 +33,7 @@ pub mod layout;
 pub mod polled;
 #[cfg(any(feature = "store-redis", feature = "store-zookeeper"))]
 mod node;
+#[cfg_attr(not(feature = "store-redis"), allow(dead_code, reason = "a build may contain no kind of store"))]
 mod rate_limit;
 #[cfg(feature = "store-redis")]
 pub mod redis;
