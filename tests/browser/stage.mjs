@@ -139,6 +139,8 @@ export async function away(browser, server) {
   await check("the page survives a restart of the server by itself", () =>
     on(browser, server, group(".."), {}, async (page) => {
       await page.waitForSelector("[data-committed='orders-0']");
+      // The code of the charts is loaded when the first one is drawn.
+      await page.locator("canvas").first().waitFor();
       const before = await committed(page, "orders-0");
       await server.tell("stop");
       await page.locator("[data-banner=reconnecting]").waitFor();
