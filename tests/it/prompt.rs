@@ -171,7 +171,7 @@ fn tables_fit_the_terminal_or_become_records() {
     assert!(terminal.line("\\x off").contains("expanded display is off"));
     assert!(terminal.line("SELECT * FROM lag;").contains("group_id      topic"));
     let answer = terminal.line("\\d");
-    assert!(answer.contains("consumers         view   One row per gro"), "{answer}");
+    assert!(answer.contains("consumers           view   One row per g"), "{answer}");
     assert!(terminal.line("\\d nowhere").contains("no table or view nowhere; \\d lists tables and views"));
     assert!(!terminal.line("\\timing").is_empty());
     assert!(terminal.line("SELECT 1;").contains("(1 row)\n"));
