@@ -248,3 +248,6 @@ fn table_source(
     let id = SourceId { cluster: Name::clone(&cluster.name), name: name.into() };
     source::Source::new((id, kind.into()), source::Kind::Table, latest, clock)
 }
+
+#[cfg(test)]
+mod tests;

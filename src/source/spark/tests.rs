@@ -1,17 +1,8 @@
-use std::collections::BTreeMap;
-
-use crate::{
-    config::{Config, Flags, Layers, LoadContext, LoadedConfig},
-    source,
-};
+use crate::{config::LoadedConfig, source};
 
 /// Loads a configuration with a source of kind spark.
 pub(super) fn load(section: &str) -> Result<LoadedConfig, String> {
-    let text = format!("[clusters.east]\nbootstrap_servers = \"h:1\"\n[sources.spark]\n{section}");
-    let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
-    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let context = LoadContext { kinds: &source::kinds(), file: Some(&text), ..LoadContext::default() };
-    Config::load_with(layers, context).map_err(|errors| errors.to_string())
+    source::tests::load("spark", section)
 }
 
 #[test]

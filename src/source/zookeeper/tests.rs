@@ -1,16 +1,7 @@
-use std::collections::BTreeMap;
-
-use crate::{
-    config::{Config, Flags, Layers, LoadContext, LoadedConfig},
-    source,
-};
+use crate::{config::LoadedConfig, source};
 
 fn load(section: &str) -> Result<LoadedConfig, String> {
-    let text = format!("[clusters.east]\nbootstrap_servers = \"h:1\"\n[sources.zookeeper]\n{section}");
-    let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
-    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let context = LoadContext { kinds: &source::kinds(), file: Some(&text), ..LoadContext::default() };
-    Config::load_with(layers, context).map_err(|errors| errors.to_string())
+    source::tests::load("zookeeper", section)
 }
 
 #[test]

@@ -4,13 +4,7 @@ use super::*;
 use crate::config::value::OffsetIs;
 
 fn common() -> config::Source {
-    use std::collections::BTreeMap;
-    let text = "[clusters.east]\nbootstrap_servers = \"h:1\"\n[sources.import]\nfile = \"f\"\n";
-    let flags = config::Flags { config: Some("offsetd.toml".into()), ..config::Flags::default() };
-    let layers = config::Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let context =
-        config::LoadContext { kinds: &crate::source::kinds(), file: Some(text), ..config::LoadContext::default() };
-    config::Config::load_with(layers, context).unwrap().config.sources[0].clone()
+    crate::source::tests::load("import", "file = \"f\"\n").unwrap().config.sources[0].clone()
 }
 
 const GOOD: Cells<'_> = [Some("g"), Some("t"), Some("0"), Some("42"), None, None];
