@@ -46,7 +46,7 @@ section! {
         pub servers: String = Servers(""), "no default; required";
         /// Table: TABLE in the namespace default, or NAMESPACE:TABLE.
         pub table: String = Text(""), "no default; required";
-        /// Template of the row keys: an example row with {group}, {topic}, {partition}, {batch} or {*} in the place of
+        /// Template of the row keys: an example row with {group}, {topic}, {partition}, {batch} or {*} in place of
         /// the varying parts.
         pub row: String = Text(""), "no default; either row and column or layout is required";
         /// Template of the columns: FAMILY:QUALIFIER. Only the qualifier may have placeholders.

@@ -37,7 +37,7 @@ section! {
         pub url: String = Text(""), "no default; required";
         /// Password of the user, or of the server.
         pub password: Secret = SecretText(""), "test servers often have no password";
-        /// Template of the keys: an example key with {group}, {topic}, {partition} or {*} in the place of the varying
+        /// Template of the keys: an example key with {group}, {topic}, {partition} or {*} in place of the varying
         /// parts.
         pub key: String = Text(""), "no default; either key or layout is required";
         /// Template of the fields of a hash. Empty: {partition}; if the key contains the partition, the key is a

@@ -42,7 +42,7 @@ section! {
     /// Settings of a `[sources.NAME]` of kind spark: checkpoints of Spark Structured Streaming.
     #[derive(Clone, Debug)]
     pub struct Spark {
-        /// URL of a checkpoint, or of several, with {group} in the place of the varying part of the path: file:///PATH,
+        /// URL of a checkpoint, or of several, with {group} in place of the varying part of the path: file:///PATH,
         /// s3://BUCKET/PATH, gs://BUCKET/PATH, abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH or
         /// webhdfs://USER@HOST:PORT/PATH (swebhdfs:// for TLS; several hosts separated by commas).
         pub checkpoints: String = Text(""), "no default; required";

@@ -40,7 +40,7 @@ section! {
         /// The servers, HOST:PORT,HOST:PORT, with /CHROOT at the end if all paths lie below one. They are tried in
         /// turn, and one is read.
         pub servers: String = Text(""), "no default; required";
-        /// Template of the paths: an example path with {group}, {topic}, {partition} or {*} in the place of the varying
+        /// Template of the paths: an example path with {group}, {topic}, {partition} or {*} in place of the varying
         /// parts.
         pub path: String = Text(""), "no default; either path or layout is required";
         /// Form of the data of a znode: text, int64, int32 (big-endian bytes), or a template of text or JSON.

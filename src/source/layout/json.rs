@@ -1,6 +1,6 @@
 //! JSON templates: an example document with placeholders.
 //!
-//! A placeholder in the place of a value takes that value; a number equals its digits in quotes. An object with a
+//! A placeholder in place of a value takes that value; a number equals its digits in quotes. An object with a
 //! placeholder as its only key matches every key of an object, and an array of one element matches every element of an
 //! array. Other strings, numbers and booleans must be equal. Parts of the document that the template does not name are
 //! ignored.
