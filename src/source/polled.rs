@@ -44,7 +44,7 @@ const PAUSE_FACTOR: Ticks = 20;
 /// First pause after a failure, in ticks of 0.1 s. Each further failure in a row doubles it.
 const MIN_PAUSE: Ticks = 10;
 /// Longest pause after failures, and the pause after a refusal, in ticks of 0.1 s.
-const MAX_PAUSE: Ticks = 600;
+const MAX_PAUSE: Ticks = 300;
 /// Maximum number of callers that wait for the next listing. Further callers get an error immediately.
 const MAX_WAITING: usize = 1024;
 /// Number of the only shard.

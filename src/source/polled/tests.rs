@@ -175,8 +175,8 @@ fn pauses_grow_with_failures_and_with_the_time_of_a_listing() {
             lab.polled.pause_after(0, &down)
         })
         .collect();
-    assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 600, 600]);
-    assert_eq!(lab.polled.pause_after(0, &Err(SourceError::Forbidden { reason: String::new() })), 600);
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300, 300]);
+    assert_eq!(lab.polled.pause_after(0, &Err(SourceError::Forbidden { reason: String::new() })), 300);
     assert_eq!((lab.polled.pause_after(1, &Ok(Revision(0))), lab.polled.pause_after(30, &Ok(Revision(0)))), (100, 600));
 }
 

@@ -14,7 +14,8 @@ use crate::process::{Process, wait_for};
 use crate::server::Server;
 use crate::support;
 
-const LIMIT: Duration = Duration::from_secs(120);
+/// Generous: HBase takes up to a minute to start beside other tests, and a source waits for up to 30 s after failures.
+const LIMIT: Duration = Duration::from_secs(300);
 const OFFSETS: &str = "spark:stream_kafka_offsets";
 
 /// An HBase with a master and two region servers, and its Java client.
@@ -276,7 +277,9 @@ fn cells_are_followed_through_writes_splits_moves_deletions_and_a_crash() {
         let statement =
             "SELECT group_id, committed_offset FROM offsets WHERE source = 'batches' AND group_id >= 'last'";
         wait_for("the rows after the restart", LIMIT, || {
+            let sources = || server.sql("SELECT source, state, last_error, last_read_at FROM sources");
             is(server, statement, json!([{"group_id": "last", "committed_offset": 2}]))
+                .map_err(|rows| format!("{rows}; {:?}", sources()))
         });
         let count = "SELECT count(*) AS rows FROM offsets WHERE source = 'batches'";
         wait_for("all rows", LIMIT, || is(server, count, json!([{"rows": 14}])));

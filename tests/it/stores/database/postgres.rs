@@ -67,6 +67,8 @@ impl Postgres {
             command.args(["-c", &format!("{setting}={}", file(name))]);
         }
         command.args(["-c", "ssl=on", "-c", "fsync=off"]);
+        // It counts the descriptors that it inherits from the process of the tests, which has thousands.
+        command.args(["-c", "max_files_per_process=100000"]);
         Process::spawn("postgres", &mut command, None, folder.join("log"))
     }
 
