@@ -24,7 +24,8 @@ pub enum FreshnessError {
     },
 }
 
-/// Waits until every loaded cluster shows the latest offsets, at most `timeout`.
+/// Waits until every source that is loaded shows the latest offsets, at most `timeout`. Skips sources other than a
+/// cluster's own that cannot be read now, as [`wait_for`] does.
 ///
 /// # Errors
 /// [`FreshnessError`], for the first cluster that fails.
@@ -33,8 +34,11 @@ pub enum FreshnessError {
 /// Safe: no state is changed.
 pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), FreshnessError> {
     let clusters = store.clusters();
-    let loaded = clusters.iter().filter(|cluster| cluster.health().ready);
-    try_join_all(loaded.map(|cluster| wait_for(cluster, Scope::All, timeout))).await?;
+    try_join_all(clusters.iter().map(async |cluster| {
+        let sources = readable_sources(cluster, cluster.own.health().ready);
+        wait_for_sources(&sources, &Scope::All, timeout).await
+    }))
+    .await?;
     Ok(())
 }
 
@@ -47,12 +51,17 @@ pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Freshn
 /// # Cancel safety
 /// As [`wait_for_all`].
 pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), FreshnessError> {
+    wait_for_sources(&readable_sources(cluster, true), &scope, timeout).await
+}
+
+/// Returns the cluster's own source if `with_own`, and those of its further sources that can be read now.
+fn readable_sources(cluster: &Cluster, with_own: bool) -> Vec<Arc<Source>> {
     let mut sources = cluster.sources();
     sources.retain(|source| {
         let health = source.health();
-        Arc::ptr_eq(source, &cluster.own) || (health.ready && health.reachable)
+        if Arc::ptr_eq(source, &cluster.own) { with_own } else { health.ready && health.reachable }
     });
-    wait_for_sources(&sources, &scope, timeout).await
+    sources
 }
 
 /// Waits until a source shows the latest offsets, at most `timeout`.

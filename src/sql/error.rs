@@ -129,7 +129,7 @@ impl SqlError {
                 let what = debug_text(text).map_or_else(|| readable(text), |debug_text| debug_text.name);
                 Self::Invalid(format!("not supported: {what}{position}"))
             }
-            DataFusionError::SchemaError(error, _) => whole(error.to_string()),
+            DataFusionError::SchemaError(error, _) => whole(without_all_columns(error.to_string())),
             DataFusionError::ArrowError(error, _) => match arrow_text(error) {
                 Some(text) => invalid(&text),
                 None => match error.as_ref() {
@@ -189,6 +189,9 @@ fn find_wrapped(error: &DataFusionError) -> Option<SqlError> {
 /// Precedes the call in the planner's text about arguments that no function accepts.
 const NO_FUNCTION: &str = "No function matches the given name and argument types '";
 
+/// Precedes the names in the planner's text about a column that its table does not have.
+const NO_COLUMN: &str = "could not parse compound identifier from ";
+
 /// Precedes an internal error of DataFusion that it repeats in an error about the statement.
 const INTERNAL_ERROR: &str = "Internal error: ";
 
@@ -207,6 +210,10 @@ fn readable(text: &str) -> String {
     if let Some((call, _)) = text.split_once(NO_FUNCTION).and_then(|(_, rest)| rest.split_once("'.")) {
         return format!("no function takes these arguments: {call}");
     }
+    if let Some(names) = text.strip_prefix(NO_COLUMN) {
+        let names = names.split('"').filter(|part| part.contains(|c: char| !", []".contains(c)));
+        return format!("no column {}", names.collect::<Vec<_>>().join("."));
+    }
     // The regex parser reports errors in several lines.
     if let Some(reason) = text.lines().find_map(|line| line.trim().strip_prefix("error: ")) {
         return format!("regular expression: {reason}");
@@ -215,6 +222,16 @@ fn readable(text: &str) -> String {
         Some(DebugText { before, name, position }) => format!("{before} {name}{position}"),
         None => text.lines().next().unwrap_or_default().to_owned(),
     }
+}
+
+/// Returns the text about an unknown column without the list of all columns, if it suggests one.
+fn without_all_columns(mut text: String) -> String {
+    if let Some(end) =
+        text.find("Valid fields are ").filter(|end| text.get(..*end).is_some_and(|kept| kept.contains("Did you mean")))
+    {
+        text.truncate(text.get(..end).unwrap_or_default().trim_end().len());
+    }
+    text
 }
 
 /// A text that contains a part of a statement in Rust's debug format, for instance `Collate { expr: …`.

@@ -146,7 +146,8 @@ impl JsonRows {
                 if at > 0 {
                     out.write_all(b",")?;
                 }
-                if values.is_valid(row) {
+                // An array of untyped NULLs has no validity bitmap.
+                if values.is_valid(row) && !values.data_type().is_null() {
                     let text = column.value(row).try_to_string()?;
                     let is_text =
                         matches!(values.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);

@@ -99,6 +99,22 @@ export async function screenshots(browser, server) {
   });
 }
 
+/** Checks what is shown where something is missing. */
+export async function gaps(browser, server) {
+  await check("a chart whose code cannot be loaded is drawn later", () =>
+    on(browser, server, "/server", {}, async (page) => {
+      let requests = 0;
+      await page.route(/assets\/(charts|marks)-/, (route) => (++requests === 1 ? route.abort() : route.continue()));
+      await page.goto(server.url + PAGES.group[0]);
+      await page.waitForSelector("[role=img] canvas");
+      assert(requests > 1, `${requests} requests`);
+    }));
+  await check("the audit says why a cluster is not audited", () =>
+    on(browser, server, "/server", {}, async (page) => {
+      await page.getByText("demo-west is not audited: the coordinators of a mock cluster know no committed offsets.").waitFor();
+    }));
+}
+
 const ids = (page) => page.locator("[data-group]").allTextContents();
 
 export async function lists(browser, server) {

@@ -1,5 +1,5 @@
 // Runs the browser tests of the dashboard. The optional argument is a regular expression that selects checks by name.
-import { lists, pages, screenshots } from "./demo.mjs";
+import { gaps, lists, pages, screenshots } from "./demo.mjs";
 import { graph } from "./graph.mjs";
 import { demo, launch, stage, summary } from "./harness.mjs";
 import { names } from "./names.mjs";
@@ -17,6 +17,7 @@ const servers = [demo(), stage(GROUPS)];
 try {
   const [small, great] = await Promise.all(servers.map((server) => server.ready()));
   await lists(browser, small);
+  await gaps(browser, small);
   await operator(browser, small);
   await sql(browser, small);
   await origin(small);

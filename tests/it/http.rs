@@ -81,6 +81,7 @@ fn csv_has_a_header_and_quotes_what_needs_it() {
         3,\"\",-9007199254740991,-9223372036854775808,1e300,false,1969-12-31T23:59:59.999Z,[]\n";
     assert_eq!(accepting(&lab, CSV, KINDS).text(), expected);
     assert_eq!(accepting(&lab, CSV, "SELECT group_id, lag FROM lag").text(), "group_id,lag\n");
+    assert_eq!(accepting(&lab, CSV, "SELECT NULL AS a, '' AS b").text(), "a,b\n,\"\"\n");
 }
 
 #[test]

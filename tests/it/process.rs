@@ -8,6 +8,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(50);
+/// Runs a command without the descriptors that it would inherit. The servers of tests leave those of their Kafka clients
+/// open, thousands in all, and PostgreSQL does not run with a descriptor above 1,023.
+const WITHOUT_INHERITED: &str =
+    r#"for at in /proc/self/fd/*; do at=${at##*/}; ((at < 3)) || eval "exec $at>&-"; done; exec "$@""#;
 
 /// Calls `probe` until it returns `Ok`.
 ///
@@ -36,9 +40,9 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the command with a piped stdin. Its stderr, and its stdout unless `stdout` is given, are appended to
     /// `log`.
-    pub(crate) fn spawn(name: &str, command: &mut Command, stdout: Option<Stdio>, log: PathBuf) -> Self {
+    pub(crate) fn spawn(name: &str, command: &Command, stdout: Option<Stdio>, log: PathBuf) -> Self {
         let open = || File::options().create(true).append(true).open(&log).unwrap();
-        let child = command
+        let child = without_inherited(command)
             .stdin(Stdio::piped())
             .stdout(stdout.unwrap_or_else(|| open().into()))
             .stderr(open())
@@ -117,6 +121,22 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns a command that runs `command` without inherited descriptors.
+fn without_inherited(command: &Command) -> Command {
+    let mut outer = Command::new("bash");
+    outer.args(["-c", WITHOUT_INHERITED, "bash"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        outer.current_dir(folder);
+    }
+    outer
 }
 
 fn tail(log: &Path) -> String {

@@ -365,7 +365,7 @@ fn a_server_on_a_terminal_shows_the_dashboards_url_and_json_logs_are_flat() {
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terminal.py")).args(["100", env!("CARGO_BIN_EXE_offsetd")]);
     command.args(["serve", "--bootstrap-servers", kafka.bootstrap_servers(), "--listen", "127.0.0.1:0"]);
     command.args(["--log-format", "json"]);
-    let mut process = Process::spawn("offsetd", &mut command, None, shown.clone());
+    let mut process = Process::spawn("offsetd", &command, None, shown.clone());
     wait_for("the URL and a line of the log", LIMIT, || {
         let text = std::fs::read_to_string(&shown).unwrap();
         let is_line = |line: &str| {

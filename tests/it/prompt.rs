@@ -42,7 +42,7 @@ impl Terminal {
         command.arg(relay).arg(columns.to_string()).arg(env!("CARGO_BIN_EXE_offsetd"));
         command.args(["sql", "--server", &lab.url("")]).env("TERM", "xterm").env("XDG_STATE_HOME", home);
         command.env("NO_COLOR", "1").envs(env.iter().copied());
-        let process = Process::spawn("the prompt", &mut command, None, log.clone());
+        let process = Process::spawn("the prompt", &command, None, log.clone());
         let mut terminal = Self { process, log, seen: 0, _dir: dir };
         terminal.shows("offsetd> ");
         terminal

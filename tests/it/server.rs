@@ -47,7 +47,7 @@ impl Server {
         let dir = TempDir::new().unwrap();
         let address_file = dir.path().join("address");
         command.args(["--listen", "127.0.0.1:0", "--address-file"]).arg(&address_file);
-        let mut process = Process::spawn("offsetd", &mut command, None, dir.path().join("log"));
+        let mut process = Process::spawn("offsetd", &command, None, dir.path().join("log"));
         let address = wait_for("offsetd's address", LIMIT, || {
             process.check_alive().unwrap();
             match fs::read_to_string(&address_file) {

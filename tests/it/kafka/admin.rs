@@ -213,7 +213,7 @@ fn a_switch_keeps_the_rows_until_the_other_way_is_loaded_and_tells_no_commits() 
     let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_offsetd"));
     watch.args(["watch", "--include-current", "--server", &format!("http://{}", server.address())]);
     let log = watched.path().join("log");
-    let _watch = Process::spawn("watch", &mut watch, None, log.clone());
+    let _watch = Process::spawn("watch", &watch, None, log.clone());
     let seen = |part: &str| {
         let text = std::fs::read_to_string(&log).unwrap();
         if text.contains(part) { Ok(()) } else { Err(text) }

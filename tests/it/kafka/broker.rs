@@ -265,7 +265,7 @@ inter.broker.listener.name=DIRECT
         let mut command = self.release.java("Broker");
         command.arg(self.dir.path().join("properties"));
         let log = self.dir.path().join("log");
-        self.process = Some(Process::spawn("Kafka", &mut command, None, log));
+        self.process = Some(Process::spawn("Kafka", &command, None, log));
     }
 
     fn wait_started(&mut self) {

@@ -27,7 +27,7 @@ impl Driver {
         let dir = TempDir::new().unwrap();
         let mut command = release.java("Driver");
         command.arg(bootstrap_servers);
-        let mut process = Process::spawn("driver", &mut command, Some(Stdio::piped()), dir.path().join("log"));
+        let mut process = Process::spawn("driver", &command, Some(Stdio::piped()), dir.path().join("log"));
         let answers = BufReader::new(process.child().stdout.take().unwrap());
         Self { process, answers, hashed_over: None, _dir: dir }
     }

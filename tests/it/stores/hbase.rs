@@ -58,7 +58,7 @@ impl Hbase {
     fn run(folder: &Path, zookeeper_port: u16, master_port: u16) -> Process {
         let mut command = Command::new(scripts().join("start"));
         command.arg(folder).args([zookeeper_port.to_string(), master_port.to_string()]).env("HBASE_DIR", jars());
-        Process::spawn("hbase", &mut command, None, folder.join("log"))
+        Process::spawn("hbase", &command, None, folder.join("log"))
     }
 
     fn kill(&mut self) {
@@ -101,7 +101,7 @@ impl Client {
         let path = format!("{}/conf:{1}/classes:{1}/libs/*", folder.display(), jars.display());
         let mut command = Command::new("java");
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &path, "Client"]);
-        let mut process = Process::spawn("client", &mut command, Some(Stdio::piped()), folder.join("client.log"));
+        let mut process = Process::spawn("client", &command, Some(Stdio::piped()), folder.join("client.log"));
         let answers = BufReader::new(process.child().stdout.take().unwrap());
         Self { process, answers }
     }

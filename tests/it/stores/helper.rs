@@ -18,9 +18,9 @@ pub(crate) struct Helper {
 
 impl Helper {
     /// Starts the program; returns once the store is ready.
-    pub(crate) fn start(name: &str, mut command: Command) -> Self {
+    pub(crate) fn start(name: &str, command: Command) -> Self {
         let folder = TempDir::new().unwrap();
-        let mut process = Process::spawn(name, &mut command, Some(Stdio::piped()), folder.path().join("log"));
+        let mut process = Process::spawn(name, &command, Some(Stdio::piped()), folder.path().join("log"));
         let answers = BufReader::new(process.child().stdout.take().unwrap());
         let mut helper = Self { process, answers, _folder: folder };
         helper.wait("start");

@@ -62,3 +62,29 @@ fn a_client_with_a_token_writes_offsets_and_learns_which_lines_are_wrong() {
     let (status, answer) = import(path, &too_long);
     assert!(status == 400 && answer["error"].as_str().unwrap().contains("send it in parts"), "{status} {answer}");
 }
+
+#[test]
+fn the_latest_rows_of_a_file_are_shown_although_no_broker_was_ever_reached() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("offsets.ndjson");
+    let line = |offset: i64| {
+        format!("{{\"group_id\":\"etl\",\"topic\":\"orders\",\"partition\":0,\"committed_offset\":{offset}}}\n")
+    };
+    fs::write(&file, line(1)).unwrap();
+    let (_config, server) = serve(&format!(
+        "[clusters.east]\nbootstrap_servers = '127.0.0.1:1'\n\
+         [sources.dump]\nkind = 'import'\nfile = '{}'\ninterval = '1h'\n",
+        file.display()
+    ));
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let latest = |offset: i64| {
+        let body = json!({"statement": "SELECT committed_offset FROM offsets", "freshness": "latest"}).to_string();
+        let request = agent.post(format!("http://{}/v1/sql", server.address()));
+        let answer = Answer::read(request.header("content-type", "application/json").send(&body).unwrap()).json();
+        let expected = json!([{"committed_offset": offset}]);
+        if answer == expected { Ok(()) } else { Err(answer.to_string()) }
+    };
+    wait_for("the first read of the file", std::time::Duration::from_secs(60), || latest(1));
+    fs::write(&file, line(2)).unwrap();
+    latest(2).unwrap();
+}

@@ -41,7 +41,7 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.arg("--dir").arg(folder).args(options);
-        Process::spawn("redis-server", &mut command, None, folder.join("log"))
+        Process::spawn("redis-server", &command, None, folder.join("log"))
     }
 
     fn wait(&self) {
@@ -317,7 +317,7 @@ fn sentinels_tell_where_the_primary_is() {
         .unwrap();
     let mut command = Command::new("redis-server");
     command.arg(&file).arg("--sentinel");
-    let _sentinel = Process::spawn("sentinel", &mut command, None, folder.path().join("log"));
+    let _sentinel = Process::spawn("sentinel", &command, None, folder.path().join("log"));
     let source = |name: &str| {
         format!("[sources.redis]\nurl = \"redis+sentinel://127.0.0.1:{port}/{name}\"\nlayout = \"gmall\"\n")
     };

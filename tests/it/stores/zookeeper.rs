@@ -80,7 +80,7 @@ impl ZooKeeper {
     fn start(&mut self) {
         let mut command = java(self.version, "org.apache.zookeeper.server.quorum.QuorumPeerMain");
         command.arg(self.folder.path().join("zoo.cfg"));
-        self.process = Some(Process::spawn("zookeeper", &mut command, None, self.folder.path().join("log")));
+        self.process = Some(Process::spawn("zookeeper", &command, None, self.folder.path().join("log")));
     }
 
     fn kill(&mut self) {
@@ -94,7 +94,7 @@ impl ZooKeeper {
         let mut command = java(NEW, "Zk");
         command.arg(format!("127.0.0.1:{}", self.port)).args(login);
         let log = self.folder.path().join("client.log");
-        let mut process = Process::spawn("zookeeper client", &mut command, Some(Stdio::piped()), log);
+        let mut process = Process::spawn("zookeeper client", &command, Some(Stdio::piped()), log);
         let child = process.child();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Client { _process: process, input, output: BufReader::new(output) }

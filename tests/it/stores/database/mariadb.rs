@@ -61,7 +61,7 @@ impl Mariadb {
         for (option, file) in [("ssl-cert", "server.pem"), ("ssl-key", "server.key"), ("ssl-ca", "ca.pem")] {
             command.arg(format!("--{option}={}", tls(file).display()));
         }
-        Process::spawn("mariadbd", &mut command, None, folder.join("log"))
+        Process::spawn("mariadbd", &command, None, folder.join("log"))
     }
 
     fn wait(&self) {
@@ -212,7 +212,7 @@ fn a_mariadb_that_dies_keeps_its_rows_and_is_read_again() {
     let mut changes = mariadb.client("kept");
     changes.args(["--delimiter=//", "-e"]);
     changes.arg("BEGIN NOT ATOMIC LOOP UPDATE offsets SET o = o + 1 WHERE p = '0'; END LOOP; END //");
-    let mut changes = Process::spawn("mariadb", &mut changes, None, mariadb.folder.path().join("changes"));
+    let mut changes = Process::spawn("mariadb", &changes, None, mariadb.folder.path().join("changes"));
     let changed = "SELECT committed_offset > 50 AS changed FROM offsets WHERE source = 'mysql' AND partition = 0";
     wait_for("changes", LIMIT, || is(&server, changed, json!([{"changed": true}])));
     mariadb.process.kill();

@@ -67,9 +67,7 @@ impl Postgres {
             command.args(["-c", &format!("{setting}={}", file(name))]);
         }
         command.args(["-c", "ssl=on", "-c", "fsync=off"]);
-        // It counts the descriptors that it inherits from the process of the tests, which has thousands.
-        command.args(["-c", "max_files_per_process=100000"]);
-        Process::spawn("postgres", &mut command, None, folder.join("log"))
+        Process::spawn("postgres", &command, None, folder.join("log"))
     }
 
     fn wait(&self) {
@@ -303,7 +301,7 @@ fn a_postgres_that_dies_keeps_its_rows_and_is_read_again() {
     fs::write(&script, "UPDATE offsets SET o = (o::int + 1)::text WHERE p = '0' \\watch 0.01\n").unwrap();
     let mut changes = postgres.client("postgres");
     changes.arg("-f").arg(script);
-    let mut changes = Process::spawn("psql", &mut changes, None, postgres.folder.path().join("changes"));
+    let mut changes = Process::spawn("psql", &changes, None, postgres.folder.path().join("changes"));
     let changed = "SELECT committed_offset > 50 AS changed FROM offsets WHERE source = 'postgres' AND partition = 0";
     wait_for("changes", LIMIT, || is(&server, changed, json!([{"changed": true}])));
     postgres.process.kill();
