@@ -1,7 +1,7 @@
 //! Offsets in PostgreSQL and MariaDB: written by the databases' own clients, shown next to Kafka's.
 
 mod layouts;
-mod mariadb;
+pub(super) mod mariadb;
 mod postgres;
 
 use std::path::{Path, PathBuf};

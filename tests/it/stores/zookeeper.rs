@@ -19,13 +19,13 @@ use crate::support;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// The version with persistent watches and multiRead, and one before both.
-const NEW: &str = "3.9.4";
+pub(super) const NEW: &str = "3.9.4";
 const OLD: &str = "3.5.10";
 /// The id of a consumer of the group `billing`.
 const CONSUMER: &str = "billing_app-1.example-1700000000000-0a1b2c3d";
 
 /// A ZooKeeper server and its folder. It is down until started, and keeps its port and data.
-struct ZooKeeper {
+pub(super) struct ZooKeeper {
     process: Option<Process>,
     folder: TempDir,
     version: &'static str,
@@ -33,7 +33,7 @@ struct ZooKeeper {
 }
 
 /// A session of the Java client, which ends with this value, and with it the ephemeral znodes.
-struct Client {
+pub(super) struct Client {
     _process: Process,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -71,7 +71,7 @@ impl ZooKeeper {
         Self { process: None, folder, version, port }
     }
 
-    fn started(version: &'static str) -> Self {
+    pub(super) fn started(version: &'static str) -> Self {
         let mut zookeeper = Self::down(version, "");
         zookeeper.start();
         zookeeper
@@ -90,7 +90,7 @@ impl ZooKeeper {
     }
 
     /// Connects a client, with a login USER:PASSWORD if one is given. It waits for the server.
-    fn client(&self, login: Option<&str>) -> Client {
+    pub(super) fn client(&self, login: Option<&str>) -> Client {
         let mut command = java(NEW, "Zk");
         command.arg(format!("127.0.0.1:{}", self.port)).args(login);
         let log = self.folder.path().join("client.log");
@@ -101,7 +101,7 @@ impl ZooKeeper {
     }
 
     /// Returns a source that reads this server.
-    fn source(&self, name: &str, chroot: &str, settings: &str) -> String {
+    pub(super) fn source(&self, name: &str, chroot: &str, settings: &str) -> String {
         let port = self.port;
         format!("[sources.{name}]\nkind = \"zookeeper\"\nservers = \"127.0.0.1:{port}{chroot}\"\n{settings}\n")
     }
@@ -116,7 +116,7 @@ impl Client {
         assert_eq!(answer.trim_end(), "ok", "{words:?}");
     }
 
-    fn set(&mut self, path: &str, data: &str) {
+    pub(super) fn set(&mut self, path: &str, data: &str) {
         self.run(&["set", path, data]);
     }
 }

@@ -29,14 +29,14 @@ const QUERY: &str =
     "SELECT g AS GROUP_ID, t AS topic, p AS `partition`, o AS committed_offset, at AS committed_at FROM offsets";
 
 /// A MariaDB server and its folder.
-struct Mariadb {
+pub(crate) struct Mariadb {
     process: Process,
     folder: TempDir,
     port: u16,
 }
 
 impl Mariadb {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (folder, port) = (TempDir::new().unwrap(), free_port());
         let mut install = Command::new("mariadb-install-db");
         install.arg("--no-defaults").arg(format!("--datadir={}", folder.path().join("data").display()));
@@ -79,7 +79,7 @@ impl Mariadb {
     }
 
     /// Runs statements. Each must succeed.
-    fn sql(&self, statements: &str) -> String {
+    pub(crate) fn sql(&self, statements: &str) -> String {
         let path = self.folder.path().join("statements");
         fs::write(&path, statements).unwrap();
         run(self.client("kept").stdin(fs::File::open(path).unwrap()))
@@ -90,7 +90,7 @@ impl Mariadb {
     }
 
     /// Returns the section of a source with a query.
-    fn source(&self, name: &str, query: &str, settings: &str) -> String {
+    pub(crate) fn source(&self, name: &str, query: &str, settings: &str) -> String {
         let url = self.url("root");
         format!("[sources.{name}]\nkind = \"mysql\"\nurl = \"{url}\"\nquery = '''{query}'''\n{settings}")
     }
