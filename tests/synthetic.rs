@@ -72,6 +72,7 @@ pub(crate) fn commit(store: &Arc<Store>, cluster: &Arc<Cluster>, commits: &[Comm
             metadata: each.metadata,
             expires_at: None,
             topic_id: None,
+            first_seen_at: None,
         };
         events.push(Event {
             revision: Revision(next + i64::try_from(events.len()).unwrap()),

@@ -85,6 +85,7 @@ impl Audited {
             metadata: "m",
             expires_at: None,
             topic_id: None,
+            first_seen_at: None,
         };
         let kind = EventKind::Commit { topic: "t", partition, commit };
         let event = Event { revision: Revision(log_offset), at: 1, group: "g", kind };

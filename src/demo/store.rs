@@ -61,6 +61,7 @@ impl Listing for SimulatedStore {
                 partition: *partition,
                 committed_offset: *committed_offset,
                 committed_at: Some(self.written_at),
+                first_seen_at: None,
                 metadata: &metadata,
             });
         }

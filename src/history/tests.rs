@@ -81,6 +81,7 @@ impl Lab {
                     metadata: "",
                     expires_at: None,
                     topic_id: None,
+                    first_seen_at: None,
                 },
             },
         };

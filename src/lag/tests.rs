@@ -216,7 +216,8 @@ fn status_after(samples: &[(i64, i64)]) -> Status {
     for (now, (offset, records)) in (0..).step_by(10).zip(samples) {
         let committed_at = START + i64::from(now) * 100;
         row = Row { committed_offset: *offset, committed_at, applied: now, interval_ms: 1000, ..row };
-        let entry = crate::store::group::Entry { topic: &topic, topic_index: 0, row: &row, extras: None };
+        let entry =
+            crate::store::group::Entry { topic: &topic, topic_index: 0, row: &row, extras: None, first_seen_at: None };
         window = Some(match window {
             None => KeyWindow::first(&entry, 0, Some(*records), now),
             Some(window) => window.next(&entry, Some(*records), now),

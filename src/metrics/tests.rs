@@ -71,6 +71,7 @@ fn fill(store: &std::sync::Arc<Store>, cluster: &std::sync::Arc<Cluster>) {
             metadata: "",
             expires_at: None,
             topic_id: None,
+            first_seen_at: None,
         };
         let kind = EventKind::Commit { topic: "orders", partition, commit };
         let event = Event { revision: Revision(revision), at: store.clock.now(), group, kind };

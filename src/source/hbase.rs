@@ -15,7 +15,7 @@ use std::{
 use super::{
     SourceSettings,
     layout::{FixedParts, Layout, LayoutError, Mismatch, OffsetParts, Preset, Template, Value, preset},
-    polled::{EntryReader, FollowOutcome, Listing, ListingRound, PolledSource, SubsetReader},
+    polled::{EntryReader, FollowOutcome, Listing, ListingRound, PolledSource, StoreTimes, SubsetReader},
     rate_limit::RequestLimit,
 };
 use crate::{
@@ -282,7 +282,8 @@ impl HbaseListing {
                 let (column, shown) = (column(cell), shown(cell));
                 let column = entries.name(COLUMN, &column, &shown);
                 if let Some(column) = column.filter(|column| seen.is_newest_batch(parts, column)) {
-                    entries.value(&[parts, &column], &cell.value, stored_at, &shown);
+                    let times = StoreTimes { written_at: stored_at, created_at: None };
+                    entries.value(&[parts, &column], &cell.value, times, &shown);
                 }
             }
             row = Some(parsed);

@@ -222,6 +222,8 @@ pub struct Entry {
     pub committed_offset: i64,
     /// The commit time, if the entry has one.
     pub committed_at: Option<Millis>,
+    /// When the key got its first offset, if the store knows it.
+    pub first_seen_at: Option<Millis>,
     /// The metadata text of the commit.
     pub metadata: String,
     /// The batch number. Of several entries of a key, the one with the greatest batch counts.
@@ -323,6 +325,7 @@ impl Layout {
             partition: parts.partition?,
             committed_offset,
             committed_at: parts.at,
+            first_seen_at: None,
             metadata: parts.metadata.unwrap_or_default(),
             batch: parts.batch,
         })

@@ -33,7 +33,7 @@ use crate::{
 mod entries;
 mod round;
 
-pub use entries::{EntryReader, read_name};
+pub use entries::{EntryReader, StoreTimes, read_name};
 pub use round::{ListingRound, ListingStats, Rejected, StoredOffset, Subset};
 
 /// Longest delay until a cancelled stop token is noticed.

@@ -220,7 +220,15 @@ impl SparkListing {
             let group = parts.group.as_deref().or(fixed).unwrap_or(&query.id);
             for (topic, partition, committed_offset, metadata) in query.offsets() {
                 let (committed_at, metadata) = (query.committed_at, metadata.as_str());
-                round.found(&StoredOffset { group, topic, partition, committed_offset, committed_at, metadata });
+                round.found(&StoredOffset {
+                    group,
+                    topic,
+                    partition,
+                    committed_offset,
+                    committed_at,
+                    first_seen_at: None,
+                    metadata,
+                });
             }
             if let Some(batch) = &query.committed {
                 let place = match batch.number {

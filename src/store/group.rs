@@ -81,7 +81,7 @@ pub struct Extras {
     pub topic_id: Option<Uuid>,
 }
 
-/// A commit with its extras: the owned form of [`Commit`].
+/// A commit with its extras: the owned form of [`Commit`], without its `first_seen_at`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredCommit {
     /// The commit.
@@ -107,6 +107,7 @@ impl StoredCommit {
             metadata: extras.and_then(|extras| extras.metadata.as_deref()).unwrap_or_default(),
             expires_at: extras.and_then(|extras| extras.expires_at),
             topic_id: extras.and_then(|extras| extras.topic_id),
+            first_seen_at: None,
         }
     }
 }
@@ -142,37 +143,67 @@ impl Extras {
     }
 }
 
-/// Rows, and their extras by position in the chunk.
+/// Rows, and what few chunks have besides.
 #[derive(Clone, Debug, Default)]
 struct Chunk {
     rows: Vec<Row>,
-    extras: Option<Box<HashMap<u16, Extras>>>,
+    more: Option<Box<ChunkExtras>>,
     retained_mark: RetainedMark,
+}
+
+/// Values of the rows of a chunk that few chunks have.
+#[derive(Clone, Debug, Default)]
+struct ChunkExtras {
+    /// Extras by the row's position in the chunk.
+    extras: HashMap<u16, Extras>,
+    /// [`Commit::first_seen_at`] by the row's position in the chunk; 0 is unknown. May be shorter than the chunk.
+    first_seen: Vec<Millis>,
 }
 
 impl Chunk {
     #[inline]
     fn extras(&self, at: usize) -> Option<&Extras> {
-        self.extras.as_ref()?.get(&u16::try_from(at).ok()?)
+        self.more.as_ref()?.extras.get(&u16::try_from(at).ok()?)
     }
 
-    fn set_extras(&mut self, at: usize, extras: Extras) {
-        let Ok(at) = u16::try_from(at) else { return };
-        if !extras.is_empty() {
-            self.extras.get_or_insert_default().insert(at, extras);
-        } else if let Some(known) = &mut self.extras {
-            known.remove(&at);
-            if known.is_empty() {
-                self.extras = None;
+    #[inline]
+    fn first_seen(&self, at: usize) -> Option<Millis> {
+        self.more.as_ref()?.first_seen.get(at).copied().filter(|first_seen| *first_seen > 0)
+    }
+
+    /// Sets the values that belong to the row at a position. Must be called for each new row.
+    fn set_more(&mut self, at: usize, extras: Extras, first_seen: Option<Millis>) {
+        if self.more.is_none() && extras.is_empty() && first_seen.is_none() {
+            return;
+        }
+        let more = self.more.get_or_insert_default();
+        if let Ok(at) = u16::try_from(at) {
+            if extras.is_empty() {
+                more.extras.remove(&at)
+            } else {
+                more.extras.insert(at, extras)
+            };
+        }
+        match more.first_seen.get_mut(at) {
+            Some(known) => *known = first_seen.unwrap_or(0),
+            None if first_seen.is_some() => {
+                more.first_seen.resize(at, 0);
+                more.first_seen.push(first_seen.unwrap_or(0));
             }
+            None => {}
+        }
+        if more.extras.is_empty() && more.first_seen.iter().all(|first_seen| *first_seen == 0) {
+            self.more = None;
         }
     }
 }
 
 impl Version for Chunk {
     fn heap(&self) -> usize {
-        let extras = |extras: &HashMap<u16, Extras>| size_of::<HashMap<u16, Extras>>() + extras.allocation_size();
-        self.rows.capacity() * size_of::<Row>() + self.extras.as_deref().map_or(0, extras)
+        let more = |more: &ChunkExtras| {
+            size_of::<ChunkExtras>() + more.extras.allocation_size() + more.first_seen.capacity() * size_of::<Millis>()
+        };
+        self.rows.capacity() * size_of::<Row>() + self.more.as_deref().map_or(0, more)
     }
 
     fn retained_mark(&self) -> &RetainedMark {
@@ -202,6 +233,8 @@ pub struct Commit<'a> {
     pub expires_at: Option<Millis>,
     /// Topic id, if known.
     pub topic_id: Option<Uuid>,
+    /// When the key got its first offset, if the store knows it.
+    pub first_seen_at: Option<Millis>,
 }
 
 /// A commit of the initial load.

@@ -33,6 +33,7 @@ fn event<'a>(group: &'a str, topic: &'a str, partition: usize, number: i64) -> E
         metadata: "",
         expires_at: None,
         topic_id: None,
+        first_seen_at: None,
     };
     let kind = EventKind::Commit { topic, partition: i32::try_from(partition).unwrap(), commit };
     Event { revision: Revision(number), at: AT, group, kind }

@@ -39,6 +39,7 @@ fn event<'a>(group: &'a str, partition: usize, offset: Option<i64>, revision: i6
         metadata: "",
         expires_at: None,
         topic_id: None,
+        first_seen_at: None,
     };
     let kind = match offset {
         Some(offset) => EventKind::Commit { topic, partition, commit: commit(offset) },

@@ -38,7 +38,15 @@ impl Listing for StoreListing {
             [("both", 0, 40), ("both", 1, 41), ("elsewhere", 0, 42), ("job", 0, 43)]
         {
             let topic = "orders";
-            round.found(&StoredOffset { group, topic, partition, committed_offset, committed_at: None, metadata: "m" });
+            round.found(&StoredOffset {
+                group,
+                topic,
+                partition,
+                committed_offset,
+                committed_at: None,
+                first_seen_at: None,
+                metadata: "m",
+            });
         }
         round.reject(Rejected::Malformed, "offset:orders:broken");
         Ok(true)
@@ -204,6 +212,7 @@ fn offsets_of_one_partition_in_two_sources_are_compared() {
         metadata: "",
         expires_at: None,
         topic_id: None,
+        first_seen_at: None,
     };
     apply(&lab.store, "both", EventKind::Commit { topic: "orders", partition: 1, commit });
     let newer = "SELECT partition, newer_source FROM source_differences";

@@ -135,6 +135,7 @@ impl<'a> LineApplier<'a> {
                         metadata,
                         expires_at: None,
                         topic_id: None,
+                        first_seen_at: None,
                     },
                 },
             };

@@ -17,6 +17,7 @@ pub(super) fn offset_event<'m>(key: &OffsetCommitKey<'m>, value: Option<&OffsetC
         metadata: value.metadata,
         expires_at: (value.expire_timestamp >= 0).then_some(value.expire_timestamp),
         topic_id: value.topic_id.known(),
+        first_seen_at: None,
     };
     EventKind::Commit { topic, partition, commit }
 }

@@ -204,7 +204,7 @@ fn the_offset_of_the_last_record_is_incremented() {
 fn the_greatest_batch_wins_in_any_order() {
     let entry = |partition, batch, committed_offset| {
         let (group, topic, committed_at, metadata) = ("g".to_owned(), "t".to_owned(), None, String::new());
-        Entry { group, topic, partition, committed_offset, committed_at, metadata, batch }
+        Entry { group, topic, partition, committed_offset, committed_at, first_seen_at: None, metadata, batch }
     };
     let mut newest = NewestBatches::default();
     assert_eq!(newest.add(entry(1, None, 1)), Some(entry(1, None, 1)));

@@ -9,6 +9,15 @@ use crate::{
     store::ends::LogEnds,
 };
 
+/// The times that a store knows of an entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreTimes {
+    /// When its value was written.
+    pub written_at: Option<Millis>,
+    /// When it was created.
+    pub created_at: Option<Millis>,
+}
+
 /// Reads the names and values of a store by a layout. Entries that are no rows are counted in the round.
 #[derive(Debug)]
 pub struct EntryReader<'a, 'b> {
@@ -46,9 +55,9 @@ impl<'a, 'b> EntryReader<'a, 'b> {
         read_name(template, name, self.topics.as_deref())
     }
 
-    /// Reads the offsets of a value whose names gave the parts `given`. `stored_at` is the time at which the store says
-    /// that the value was written; a time in the value has precedence.
-    pub fn value(&mut self, given: &[&OffsetParts], value: &[u8], stored_at: Option<Millis>, key: &str) {
+    /// Reads the offsets of a value whose names gave the parts `given`. A commit time in the value has precedence over
+    /// the time of the store.
+    pub fn value(&mut self, given: &[&OffsetParts], value: &[u8], times: StoreTimes, key: &str) {
         let layout = self.layout.value();
         for parts in with_topics(self.topics.as_deref(), |topics| layout.read(value, topics)) {
             let entry = parts.and_then(|parts| {
@@ -57,7 +66,8 @@ impl<'a, 'b> EntryReader<'a, 'b> {
             });
             match entry {
                 Ok(mut entry) => {
-                    entry.committed_at = entry.committed_at.or(stored_at);
+                    entry.committed_at = entry.committed_at.or(times.written_at);
+                    entry.first_seen_at = times.created_at;
                     if let Some(entry) = self.newest_batches.add(entry) {
                         self.round.found(&stored(&entry));
                     }
@@ -94,6 +104,7 @@ fn stored(entry: &Entry) -> StoredOffset<'_> {
         partition: entry.partition,
         committed_offset: entry.committed_offset,
         committed_at: entry.committed_at,
+        first_seen_at: entry.first_seen_at,
         metadata: &entry.metadata,
     }
 }

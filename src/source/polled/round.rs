@@ -35,6 +35,8 @@ pub struct StoredOffset<'a> {
     pub committed_offset: i64,
     /// The commit time, if the store knows it.
     pub committed_at: Option<Millis>,
+    /// When the key got its first offset, if the store knows it.
+    pub first_seen_at: Option<Millis>,
     /// The metadata text of the commit.
     pub metadata: &'a str,
 }
@@ -119,6 +121,7 @@ type OffsetKey = (Name, Name, i32);
 struct Change {
     committed_offset: i64,
     committed_at: Millis,
+    first_seen_at: Option<Millis>,
     leader_epoch: i32,
     metadata: Name,
 }
@@ -199,7 +202,8 @@ impl<'a> ListingRound<'a> {
         let key = (intern(listed.group), intern(listed.topic), listed.partition);
         let (committed_offset, metadata) = (listed.committed_offset, Name::from(listed.metadata));
         let committed_at = listed.committed_at.unwrap_or(0);
-        let change = Change { committed_offset, committed_at, leader_epoch, metadata };
+        let first_seen_at = listed.first_seen_at;
+        let change = Change { committed_offset, committed_at, first_seen_at, leader_epoch, metadata };
         self.changes.insert(key, Some(change));
         if self.changes.len() >= BATCH_SIZE {
             self.apply();
@@ -366,6 +370,7 @@ impl Change {
             metadata: &self.metadata,
             expires_at: None,
             topic_id: None,
+            first_seen_at: self.first_seen_at,
         }
     }
 }

@@ -36,6 +36,7 @@ impl Listing for InMemory {
                 partition: *partition,
                 committed_offset: *offset,
                 committed_at: None,
+                first_seen_at: None,
                 metadata: "",
             });
         }
@@ -201,6 +202,7 @@ fn a_listing_of_one_group_changes_only_the_rows_that_it_shows_or_deletes() {
         partition,
         committed_offset,
         committed_at: None,
+        first_seen_at: None,
         metadata: "",
     };
     let mut round = ListingRound::of_group(&lab.writer, &lab.shard, "g", true);

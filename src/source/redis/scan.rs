@@ -5,7 +5,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use super::connection::Server;
 use crate::source::{
     layout::{Layout, OffsetParts, Template},
-    polled::{EntryReader, ListingRound, Rejected},
+    polled::{EntryReader, ListingRound, Rejected, StoreTimes},
 };
 
 /// COUNT of a SCAN: the number of keys that the server examines per call.
@@ -147,7 +147,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         while let (Some(Value::BulkString(field)), Some(Value::BulkString(value))) = (fields.next(), fields.next()) {
             let shown = shown(&key.name, &field);
             if let Some(parts) = self.entries.name(FIELD, &field, &shown) {
-                self.entries.value(&[&key.parts, &parts], &value, None, &shown);
+                self.entries.value(&[&key.parts, &parts], &value, StoreTimes::default(), &shown);
             }
         }
     }
@@ -166,7 +166,7 @@ impl<'a, 'b> Scan<'a, 'b> {
                         self.reject(Rejected::Malformed, key);
                     }
                     Some(Value::BulkString(value)) => {
-                        self.entries.value(&[&key.parts], &value, None, &shown(&key.name, b""));
+                        self.entries.value(&[&key.parts], &value, StoreTimes::default(), &shown(&key.name, b""));
                     }
                     Some(_) => return Err(unexpected_reply("GETRANGE")),
                     None => {}

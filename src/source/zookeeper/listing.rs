@@ -17,7 +17,7 @@ use crate::{
     config,
     source::{
         layout::{Layout, OffsetParts, Placeholder},
-        polled::{self, EntryReader, FollowOutcome, Listing, ListingRound, Rejected, Subset, SubsetReader},
+        polled::{self, EntryReader, FollowOutcome, Listing, ListingRound, Rejected, StoreTimes, Subset, SubsetReader},
         rate_limit::RequestLimit,
     },
     store::latest::SourceError,
@@ -345,7 +345,8 @@ fn read_leaf(entries: &mut EntryReader<'_, '_>, path: &str, data: Result<(&[u8],
     match data {
         Ok((data, stat)) => {
             if let Some(names) = entries.name(0, path.as_bytes(), path) {
-                entries.value(&[&names], data, Some(stat.modified_at), path);
+                let times = StoreTimes { written_at: Some(stat.modified_at), created_at: Some(stat.created_at) };
+                entries.value(&[&names], data, times, path);
             }
             true
         }

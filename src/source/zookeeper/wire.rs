@@ -102,11 +102,11 @@ impl<'a> Decoder<'a> {
     /// Reads the metadata of a znode.
     pub(super) fn stat(&mut self) -> Result<Stat, WireError> {
         let (_czxid, _mzxid) = (self.long()?, self.long()?);
-        let (_created_at, modified_at) = (self.long()?, self.long()?);
+        let (created_at, modified_at) = (self.long()?, self.long()?);
         let _versions = (self.int()?, self.int()?, self.int()?);
         let (_ephemeral_owner, _data_length) = (self.long()?, self.int()?);
         let (_children, _pzxid) = (self.int()?, self.long()?);
-        Ok(Stat { modified_at })
+        Ok(Stat { created_at, modified_at })
     }
 
     /// Reads the names of children.
@@ -152,6 +152,8 @@ impl<'a> Iterator for Names<'a> {
 /// Metadata of a znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
+    /// Time of its creation, by the clock of the leader.
+    pub(super) created_at: Millis,
     /// Time of the last write, by the clock of the leader.
     pub(super) modified_at: Millis,
 }

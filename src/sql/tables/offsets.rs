@@ -49,6 +49,12 @@ impl Table for Offsets {
                 |row| row.group.shard.key.offset(row.entry.row.revision),
             )
             .time("observed_at", super::OBSERVED_AT, |row| observed_at(row.cut, row.group, &row.entry))
+            .time(
+                "first_seen_at",
+                "Time when the group stored its first offset of the partition (UTC); NULL unless the store knows it, as \
+                 ZooKeeper does",
+                |row| row.entry.first_seen_at,
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, predicate: &'a ScanPredicate, mut take: impl FnMut(Row<'a>) -> Flow) -> Flow {

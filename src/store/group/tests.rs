@@ -15,6 +15,7 @@ fn commit(offset: i64) -> Commit<'static> {
         metadata: "",
         expires_at: None,
         topic_id: None,
+        first_seen_at: None,
     }
 }
 
@@ -73,17 +74,23 @@ fn commits_and_removals_in_any_order_match_a_map() {
             let metadata = if step % 3 == 0 { "m" } else { "" };
             let (_, before) = group.group(&context).commit(
                 (&topic, partition),
-                &Commit { metadata, ..commit(step) },
+                &Commit { metadata, first_seen_at: (step % 5 == 0).then_some(step), ..commit(step) },
                 seen(step),
                 |name| name.into(),
             );
             let group = group.group(&context);
             let found = group.get(&topic, partition).unwrap();
             assert_eq!(found.extras.is_some(), step % 3 == 0);
+            assert_eq!(found.first_seen_at, (step > 0 && step % 5 == 0).then_some(step));
             assert_eq!(before.map(|row| row.committed_offset), expected.insert((topic, partition), step));
         }
     }
     assert_eq!(contents(&group.view), expected);
+    for entry in group.view.entries() {
+        let step = entry.row.committed_offset;
+        assert_eq!(entry.first_seen_at, (step > 0 && step % 5 == 0).then_some(step), "moved rows keep it");
+        assert_eq!(entry.extras.is_some(), step % 3 == 0);
+    }
     let counts: u32 = group.view.topic_counts().map(|(_, rows)| rows).sum();
     assert_eq!(counts as usize, expected.len());
 }

@@ -64,6 +64,8 @@ pub struct Entry<'a> {
     pub row: &'a Row,
     /// The extras, if any.
     pub extras: Option<&'a Extras>,
+    /// When the key got its first offset, if the store knows it.
+    pub first_seen_at: Option<Millis>,
 }
 
 impl GroupView {
@@ -193,14 +195,16 @@ impl GroupView {
     #[inline]
     fn entry_of<'a>(&'a self, chunk: &'a Chunk, at: usize, row: &'a Row) -> Option<Entry<'a>> {
         let topic_index = row.topic as usize;
-        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, extras: chunk.extras(at) })
+        let topic = &self.topics.get(topic_index)?.name;
+        let (extras, first_seen_at) = (chunk.extras(at), chunk.first_seen(at));
+        Some(Entry { topic, topic_index, row, extras, first_seen_at })
     }
 
     /// Returns the topic to which the group committed with this topic id.
     #[must_use]
     pub fn topic_with_id(&self, id: Uuid) -> Option<&Name> {
         self.chunks.iter().find_map(|chunk| {
-            let (at, _) = chunk.extras.as_ref()?.iter().find(|(_, extras)| extras.topic_id == Some(id))?;
+            let (at, _) = chunk.more.as_ref()?.extras.iter().find(|(_, extras)| extras.topic_id == Some(id))?;
             self.topics.get(chunk.rows.get(usize::from(*at))?.topic as usize).map(|topic| &topic.name)
         })
     }

@@ -42,7 +42,7 @@ impl Group<'_> {
         intern: impl FnOnce(&str) -> Name,
     ) -> (u32, Option<Row>) {
         let mut row = Row::of(commit, partition, seen.revision, seen.applied);
-        let extras = Extras::of(commit);
+        let more = (Extras::of(commit), commit.first_seen_at);
         row.topic = self.topic(topic, intern);
         let known = self.index.row(self.view, &self.context.hasher, row.topic, partition);
         let before = known.and_then(|index| self.view.row(index).copied());
@@ -50,10 +50,10 @@ impl Group<'_> {
         let index = match known {
             Some(index) => {
                 row.interval_ms = before.map_or(0, |before| smoothed_interval(&before, row.committed_at, seen.at));
-                self.set(index, row, extras);
+                self.set(index, row, more);
                 index
             }
-            None => self.push(row, extras),
+            None => self.push(row, more),
         };
         self.index.set_last(topic, index);
         (index, before)
@@ -103,7 +103,7 @@ impl Group<'_> {
             last_topic = row.topic;
             let interval_ms = smoothed_interval(row, commit.committed_at, seen_at);
             *row = Row { topic: last_topic, interval_ms, ..Row::of(commit, partition, revision, 0) };
-            chunk.set_extras(at, Extras::of(commit));
+            chunk.set_more(at, Extras::of(commit), commit.first_seen_at);
             at += 1;
             taken += 1;
         }
@@ -119,9 +119,9 @@ impl Group<'_> {
         if index != last {
             // The last row moves into the gap, so that chunks stay dense.
             let moved = self.view.entry(last)?;
-            let (moved, extras) = (*moved.row, moved.extras.cloned().unwrap_or_default());
+            let (moved, more) = (*moved.row, (moved.extras.cloned().unwrap_or_default(), moved.first_seen_at));
             self.index.remove(&self.context.hasher, &moved, last);
-            self.set(index, moved, extras);
+            self.set(index, moved, more);
             self.index.insert(self.view, &self.context.hasher, index);
         }
         self.pop();
@@ -154,16 +154,16 @@ impl Group<'_> {
         Some((make_mut(self.view.chunks.get_mut(chunk)?, &self.context.pins), at))
     }
 
-    fn set(&mut self, index: u32, row: Row, extras: Extras) {
+    fn set(&mut self, index: u32, row: Row, (extras, first_seen): (Extras, Option<Millis>)) {
         let Some((chunk, at)) = self.chunk(index) else { return };
         if let Some(slot) = chunk.rows.get_mut(at) {
             *slot = row;
         }
-        chunk.set_extras(at, extras);
+        chunk.set_more(at, extras, first_seen);
     }
 
     /// Appends a row. Returns its index.
-    fn push(&mut self, row: Row, extras: Extras) -> u32 {
+    fn push(&mut self, row: Row, (extras, first_seen): (Extras, Option<Millis>)) -> u32 {
         let view = &mut *self.view;
         if view.chunks.last().is_none_or(|chunk| chunk.rows.len() >= CHUNK_ROWS) {
             make_room(&mut view.chunks, 1, usize::MAX);
@@ -174,7 +174,7 @@ impl Group<'_> {
             at = chunk.rows.len();
             make_room(&mut chunk.rows, 4, CHUNK_ROWS);
             chunk.rows.push(row);
-            chunk.set_extras(at, extras);
+            chunk.set_more(at, extras, first_seen);
         }
         let index = (view.chunks.len().saturating_sub(1)) * CHUNK_ROWS + at;
         if let Some(topic) = Arc::make_mut(&mut view.topics).get_mut(row.topic as usize) {
@@ -190,7 +190,7 @@ impl Group<'_> {
         let Some(chunk) = view.chunks.last_mut().map(|chunk| make_mut(chunk, &self.context.pins)) else { return };
         chunk.rows.pop();
         let at = chunk.rows.len();
-        chunk.set_extras(at, Extras::default());
+        chunk.set_more(at, Extras::default(), None);
         if chunk.rows.is_empty() {
             view.chunks.pop();
         }

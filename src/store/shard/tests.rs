@@ -21,6 +21,7 @@ fn commit(revision: i64, group: &str, partition: i32, offset: i64) -> Event<'_> 
         metadata: "",
         expires_at: None,
         topic_id: None,
+        first_seen_at: None,
     };
     Event {
         revision: Revision(revision),

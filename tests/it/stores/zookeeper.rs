@@ -229,6 +229,8 @@ fn offsets_and_owners_of_high_level_consumers_follow_what_zookeeper_tells() {
         row("new", "orders", 0, 0),
     ];
     shows(&server, "zookeeper", &changed);
+    let older = "SELECT topic, partition FROM offsets WHERE source = 'zookeeper' AND group_id = 'billing' AND topic = 'orders' AND first_seen_at < committed_at AND partition = 0";
+    sees(&server, "when an offset was first stored", older, json!([{"topic": "orders", "partition": 0}]));
     let deleted = "SELECT group_id, topic, partition FROM commits WHERE source = 'zookeeper' AND kind = 'tombstone'";
     sees(&server, "the deletion", deleted, json!([{"group_id": "billing", "topic": "a-b", "partition": 2}]));
     // The consumer ends its session, which deletes its ephemeral znode; the owner stays, as it is not ephemeral here.

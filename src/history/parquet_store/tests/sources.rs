@@ -173,6 +173,7 @@ fn samples_of_each_source_are_stored_separately() {
         metadata: "",
         expires_at: None,
         topic_id: None,
+        first_seen_at: None,
     };
     let kind = EventKind::Commit { topic: "orders", partition: 0, commit };
     shard.apply(&[Event { revision: Revision(0), at: lab.clock.now(), group: "g", kind }], Revision(0));

@@ -136,6 +136,7 @@ impl Grown {
                 metadata: "",
                 expires_at: None,
                 topic_id: None,
+                first_seen_at: None,
             };
             let revision = Revision(committed_at + i64::from(partition));
             let kind = EventKind::Commit { topic: "t", partition, commit };

@@ -50,6 +50,7 @@ fn events(steps: &[Step]) -> Vec<Event<'static>> {
             metadata: if step.metadata { "m" } else { "" },
             expires_at: None,
             topic_id: None,
+            first_seen_at: None,
         };
         let kind = match step.deleted {
             true => EventKind::Delete { topic, partition },

@@ -21,6 +21,7 @@ fn event<'a>(log_offset: i64, group: &'a str, offset: Option<i64>, metadata: &'a
                 metadata,
                 expires_at: None,
                 topic_id: None,
+                first_seen_at: None,
             },
         },
     };

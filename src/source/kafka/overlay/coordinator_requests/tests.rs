@@ -81,6 +81,7 @@ fn a_stable_response_is_shown_and_new_keys_with_a_pending_transaction_are_reques
             metadata: "",
             expires_at: None,
             topic_id: None,
+            first_seen_at: None,
         };
         let kind = EventKind::Commit { topic: "t", partition, commit };
         let event = Event { revision: Revision(log_offset), at: log_offset, group: "g", kind };
