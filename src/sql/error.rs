@@ -225,13 +225,11 @@ fn readable(text: &str) -> String {
 }
 
 /// Returns the text about an unknown column without the list of all columns, if it suggests one.
-fn without_all_columns(mut text: String) -> String {
-    if let Some(end) =
-        text.find("Valid fields are ").filter(|end| text.get(..*end).is_some_and(|kept| kept.contains("Did you mean")))
-    {
-        text.truncate(text.get(..end).unwrap_or_default().trim_end().len());
+fn without_all_columns(text: String) -> String {
+    match text.split_once("Valid fields are ") {
+        Some((kept, _)) if kept.contains("Did you mean") => kept.trim_end().to_owned(),
+        _ => text,
     }
-    text
 }
 
 /// A text that contains a part of a statement in Rust's debug format, for instance `Collate { expr: …`.

@@ -99,7 +99,7 @@ export async function screenshots(browser, server) {
   });
 }
 
-/** Checks what is shown where something is missing. */
+/** Checks pages on which something is missing. */
 export async function gaps(browser, server) {
   await check("a chart whose code cannot be loaded is drawn later", () =>
     on(browser, server, "/server", {}, async (page) => {

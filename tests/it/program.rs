@@ -213,7 +213,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
     for (table, expected) in [
         (
             "offsets",
-            "cluster source group_id topic partition committed_offset committed_at leader_epoch metadata expires_at topic_id log_partition log_offset observed_at",
+            "cluster source group_id topic partition committed_offset committed_at leader_epoch metadata expires_at topic_id log_partition log_offset observed_at first_seen_at",
         ),
         (
             "partitions",

@@ -49,7 +49,7 @@ impl Served {
         command.args(["offsetd", "serve", "--listen", "127.0.0.1:0", "--bootstrap-servers", bootstrap_servers]);
         command.arg("--address-file").arg(&file).env("OFFSETD_HISTORY_MAX_BYTES", "1B").envs(settings.iter().copied());
         let started = Instant::now();
-        let mut process = Process::spawn("offsetd", &mut command, None, dir.path().join("log"));
+        let mut process = Process::spawn("offsetd", &command, None, dir.path().join("log"));
         let pid = process.child().id();
         let address = poll(POLL, || std::fs::read_to_string(&file).ok().filter(|text| text.contains(':')));
         let listening_after = started.elapsed();
