@@ -61,8 +61,8 @@ impl Listing for SimulatedStore {
                 partition: *partition,
                 committed_offset: *committed_offset,
                 committed_at: Some(self.written_at),
-                first_seen_at: None,
                 metadata: &metadata,
+                ..StoredOffset::default()
             });
         }
         Ok(!self.stored.is_empty())

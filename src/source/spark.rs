@@ -226,8 +226,8 @@ impl SparkListing {
                     partition,
                     committed_offset,
                     committed_at,
-                    first_seen_at: None,
                     metadata,
+                    ..StoredOffset::default()
                 });
             }
             if let Some(batch) = &query.committed {

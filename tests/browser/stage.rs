@@ -162,15 +162,7 @@ impl Listing for OtherStore {
     fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
         for (group, committed_offset) in [("..", 500), ("job", 400)] {
             let (topic, partition) = ("orders", 0);
-            round.found(&StoredOffset {
-                group,
-                topic,
-                partition,
-                committed_offset,
-                committed_at: None,
-                first_seen_at: None,
-                metadata: "",
-            });
+            round.found(&StoredOffset { group, topic, partition, committed_offset, ..StoredOffset::default() });
         }
         round.reject(Rejected::Malformed, "orders:broken");
         Ok(true)

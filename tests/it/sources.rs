@@ -43,9 +43,8 @@ impl Listing for StoreListing {
                 topic,
                 partition,
                 committed_offset,
-                committed_at: None,
-                first_seen_at: None,
                 metadata: "m",
+                ..StoredOffset::default()
             });
         }
         round.reject(Rejected::Malformed, "offset:orders:broken");

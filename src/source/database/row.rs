@@ -82,8 +82,8 @@ pub(super) fn parse<'a>(cells: &Cells<'a>, common: &'a config::Source) -> Option
         partition: number(partition?)?,
         committed_offset: common.next(number(offset?)?)?,
         committed_at: at.map_or(Some(None), time)?,
-        first_seen_at: None,
         metadata: metadata.unwrap_or_default(),
+        ..StoredOffset::default()
     })
 }
 

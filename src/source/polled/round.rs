@@ -23,7 +23,7 @@ const BATCH_SIZE: usize = 256;
 const MAX_KEY_BYTES: usize = 200;
 
 /// An offset that a store holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct StoredOffset<'a> {
     /// Group id.
     pub group: &'a str,

@@ -36,8 +36,8 @@ impl Listing for InMemory {
                 partition: *partition,
                 committed_offset: *offset,
                 committed_at: None,
-                first_seen_at: None,
                 metadata: "",
+                ..StoredOffset::default()
             });
         }
         match answer {
@@ -202,8 +202,8 @@ fn a_listing_of_one_group_changes_only_the_rows_that_it_shows_or_deletes() {
         partition,
         committed_offset,
         committed_at: None,
-        first_seen_at: None,
         metadata: "",
+        ..StoredOffset::default()
     };
     let mut round = ListingRound::of_group(&lab.writer, &lab.shard, "g", true);
     round.found(&listed(0, 1));

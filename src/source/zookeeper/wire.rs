@@ -225,7 +225,7 @@ pub(super) fn read_results(
     Err(WireError::Truncated)
 }
 
-/// What a read returns of a znode.
+/// The data of a znode, or the names of its children.
 #[derive(Clone, Debug)]
 pub(super) enum NodeContent<'a> {
     /// The data.

@@ -126,15 +126,8 @@ impl AdminWriter {
                 Ok(Some(committed)) => {
                     let (committed_offset, metadata) = (committed.offset, &*committed.metadata);
                     // The Admin API does not return the time of a commit.
-                    let listed = StoredOffset {
-                        group,
-                        topic,
-                        partition,
-                        committed_offset,
-                        committed_at: None,
-                        first_seen_at: None,
-                        metadata,
-                    };
+                    let listed =
+                        StoredOffset { group, topic, partition, committed_offset, metadata, ..StoredOffset::default() };
                     round.found_with_epoch(&listed, committed.leader_epoch);
                 }
                 Ok(None) if by_name => round.delete_row(group, topic, partition),
