@@ -276,9 +276,10 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         assert_eq!(columns(table), expected, "{table}");
     }
     let plan = server.sql("EXPLAIN SELECT * FROM lag WHERE group_id = 'billing'");
-    // The total counts those of the simulated stores, which may not be loaded yet.
-    let plan = format!("{plan:?}");
-    assert!(plan.contains("shards=1/6") && plan.contains(", groups=[billing]"), "{plan}");
+    // The total counts those of the three simulated stores, which may not be loaded yet.
+    let (plan, totals) = (format!("{plan:?}"), 60..=63);
+    let is_pruned = |total| plan.contains(&format!("shards=1/{total}, groups=[billing]"));
+    assert!(totals.into_iter().any(is_pruned), "{plan}");
     let agree = "SELECT count(*) FROM offsets o JOIN lag l USING (cluster, source, group_id, topic, partition) \
                  WHERE o.committed_offset <> l.committed_offset";
     assert_eq!(server.sql_value(agree), 0, "two tables of one statement show the same cut");
